@@ -1,0 +1,136 @@
+"""Results as text for a terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import struct
+from datetime import datetime
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from malgil.errors import MalgilError
+from malgil.runs.folder import RunFolder, find_runs
+
+_HEAD = ("run", "recipe", "started", "status", "steps", "parameters", "best val loss", "bits/byte")
+_SCORES = {
+    "loss": "loss (nats a token)",
+    "perplexity": "perplexity",
+    "bits_per_byte": "bits per byte",
+    "carried_loss": "loss with carried state",
+    "tokens": "tokens",
+    "bytes": "bytes",
+    "unknown": "unknown tokens",
+}
+
+
+def score_lines(result: dict[str, Any]) -> str:
+    """A score, a figure a line."""
+    lines = []
+    for key, label in _SCORES.items():
+        if (value := result.get(key)) is not None:
+            lines.append(f"{label:<24} {value:,}" if isinstance(value, int) else f"{label:<24} {value:.4f}")
+        elif key == "bits_per_byte" and (reason := result.get("not_comparable")):
+            lines.append(f"{label:<24} {reason}")
+    return "\n".join(lines)
+
+
+def run_facts(folder: RunFolder) -> dict[str, Any]:
+    """What `malgil runs` says of a run; what is not known is None.
+
+    Returns:
+        run (its folder), recipe, started (local time), steps, status (finished, interrupted, running, imported or
+        unreadable), parameters, val_loss (the best) and val_bits_per_byte (of the same evaluation).
+    """
+    facts: dict[str, Any] = {
+        "run": str(folder.path),
+        "recipe": None,
+        "started": f"{datetime.fromtimestamp(folder.config.stat().st_mtime):%Y-%m-%d %H:%M}",
+        "steps": None,
+        "status": "unreadable",
+        "parameters": None,
+        "val_loss": None,
+        "val_bits_per_byte": None,
+    }
+    try:
+        facts["recipe"] = folder.read_config().get("recipe")
+        lines = folder.lines(folder.metrics)
+    except (MalgilError, OSError, ValueError):
+        return facts
+    evaluated = [line for line in lines if isinstance(line.get("val_loss"), float)]
+    best = min(evaluated, key=lambda line: float(line["val_loss"]), default={})
+    return facts | {
+        "steps": lines[-1].get("step") if lines else 0,
+        "status": _status(folder, trained=bool(lines)),
+        "parameters": _parameters(folder),
+        "val_loss": best.get("val_loss"),
+        "val_bits_per_byte": best.get("val_bits_per_byte"),
+    }
+
+
+def runs_table(root: Path) -> str:
+    """The runs in a folder, newest first, with what each reached."""
+    found = [run_facts(folder) for folder in find_runs(root)]
+    if not found:
+        return f"no runs in {root}; train one: malgil train --data builtin"
+    rows: list[tuple[str, ...]] = [_HEAD]
+    rows += [_row(facts) for facts in found]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    words = {0, 1, 2, 3}  # columns set to the left; numbers are set to the right
+    return "\n".join(
+        "  ".join(
+            cell.ljust(w) if i in words else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _row(facts: dict[str, Any]) -> tuple[str, ...]:
+    def shown(value: float | None, form: str) -> str:
+        return "-" if value is None else format(value, form)
+
+    return (
+        facts["run"],
+        str(facts["recipe"] or "-"),
+        facts["started"],
+        facts["status"],
+        shown(facts["steps"], ","),
+        shown(facts["parameters"], ","),
+        shown(facts["val_loss"], ".4f"),
+        shown(facts["val_bits_per_byte"], ".4f"),
+    )
+
+
+def _status(folder: RunFolder, *, trained: bool) -> str:
+    if _is_locked(folder):
+        return "running"
+    if not folder.weights.is_file():
+        return "interrupted"
+    return "finished" if trained else "imported"
+
+
+def _is_locked(folder: RunFolder) -> bool:
+    """Whether a process writes there now: it holds the lock, which its end gives back."""
+    try:
+        with (folder.path / ".lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _parameters(folder: RunFolder) -> int | None:
+    """From the header of the weights, or of the newest checkpoint's: nothing is loaded."""
+    places = sorted(folder.checkpoints.glob("step-*/model.safetensors"))
+    for path in [folder.weights, *reversed(places)]:
+        try:
+            with path.open("rb") as file:
+                (size,) = struct.unpack("<Q", file.read(8))
+                header = json.loads(file.read(min(size, 1 << 26)))
+            return sum(int(prod(tensor["shape"])) for name, tensor in header.items() if name != "__metadata__")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
+            continue
+    return None

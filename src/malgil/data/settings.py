@@ -1,0 +1,40 @@
+"""The `data` section of the settings: which text, what is held out, and how examples are drawn from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from malgil.config import setting
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Text to train on. Everything that changes which examples are made, or their order, stands here or is the seed."""
+
+    paths: list[str] = setting(
+        [], "files, folders, globs, or 'builtin': txt, jsonl, csv, tsv or parquet, each also with .gz"
+    )
+    validation: list[str] = setting(
+        [], "the validation part, named like paths; without it a share of the training data is held out"
+    )
+    text_field: str | None = setting(
+        None, "the column with the text in jsonl, csv, tsv and parquet; by default 'text', else the only text column"
+    )
+    holdout: float = setting(
+        0.1,
+        "share held out for validation: the end of a single file, else whole files or built-in documents",
+        above=0,
+        high=0.5,
+    )
+    boundaries: str = setting(
+        "respect",
+        "whether attention stops at a document's border ('respect') or crosses it; carried states cross it",
+        choices=("respect", "ignore"),
+    )
+    sampling: str = setting(
+        "shuffle",
+        "windows of text, each once an epoch in shuffled order ('shuffle'), or drawn with replacement ('random')",
+        choices=("shuffle", "random"),
+    )
+    workers: int = setting(0, "processes that prepare batches; 0 prepares them in the training process", low=0, high=64)
+    skip_bad: int = setting(0, "how many malformed rows to skip before giving up", low=0)

@@ -1,0 +1,279 @@
+"""One decoding loop for recurrent and attention models alike: it sees only `CausalLM` and `State`.
+
+    prompts, padded right -> one pass -> state of every prompt -> a copy of the row for each sample
+    then, a token at a time:  last tokens (B, 1) + state -> logits (B, V) -> choice -> finished rows leave
+
+A model with a fixed context goes on beyond it: when a row's context is full, the row reads its newest
+half again from position 0 and continues, so that it always sees between half and all of its context.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from malgil.errors import ConfigError, ContextLengthError, InputError, NonFiniteError
+from malgil.generation.sampling import choose, uniforms
+from malgil.generation.settings import GenerationSettings
+from malgil.models.base import CausalLM, Output, State, parameter_device
+
+END, LENGTH, STOP = "end", "length", "stop"
+
+
+class Token(NamedTuple):
+    """What a row wrote in a step; `finish_reason` is None while the row goes on."""
+
+    row: int
+    id: int
+    finish_reason: str | None
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """What follows a prompt.
+
+    Attributes:
+        ids: the new tokens, without the end token.
+        finish_reason: `end` (an end token came), `length` (max_tokens were written) or `stop` (a stop text came).
+        logprob: log of the probability that the model, without any of the settings, gives to all of it (nats).
+    """
+
+    ids: list[int]
+    finish_reason: str
+    logprob: float
+
+
+def generate(
+    model: CausalLM,
+    prompts: Sequence[Sequence[int]],
+    settings: GenerationSettings,
+    *,
+    end_ids: Iterable[int] = (),
+    dtype: torch.dtype | None = None,
+) -> list[Continuation]:
+    """Continue prompts of any lengths, all at once; the samples of a prompt stand next to one another.
+
+    Args:
+        end_ids: tokens that finish a row.
+        dtype: compute in this type, on a copy of the weights (bf16 pays for batches); None: as the weights are.
+
+    Raises:
+        ContextLengthError: a prompt with more tokens than the model's context.
+        ConfigError: stop texts, which need a tokenizer (`generate_text`).
+        InputError: an empty prompt or an id outside the vocabulary.
+        NonFiniteError: the model's scores are NaN or infinite.
+    """
+    if settings.stop:
+        raise ConfigError("stop texts need a tokenizer", "generation.stop", "use generate_text, or leave them out")
+    decoder = Decoder(model, prompts, settings, end_ids=end_ids, dtype=dtype)
+    while not decoder.done:
+        decoder.step()
+    return decoder.continuations()
+
+
+class Decoder:
+    """The loop's state: rows, what they have read and written. `step` until `done`; see `generate`.
+
+    Between steps the model is in the mode in which it was found. Row r continues prompt r // samples.
+    """
+
+    def __init__(
+        self,
+        model: CausalLM,
+        prompts: Sequence[Sequence[int]],
+        settings: GenerationSettings,
+        *,
+        end_ids: Iterable[int] = (),
+        vocab_size: int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        _check_prompts(prompts, model)
+        if dtype is not None and dtype != next(model.parameters()).dtype:
+            model = copy.deepcopy(model).to(dtype)
+        self._model, self._settings, self._end_ids = model, settings, frozenset(end_ids)
+        # a model may have more rows than its tokenizer has tokens, up to a round number
+        self._vocab_size = min(model.vocab_size, vocab_size or model.vocab_size)
+        self._device = parameter_device(model)
+        self._prompts = [list(prompt) for prompt in prompts]
+        n_rows = len(prompts) * settings.samples
+        self._written: list[list[int]] = [[] for _ in range(n_rows)]
+        self._logprobs = [0.0] * n_rows
+        self._reasons: list[str | None] = [None] * n_rows
+        self._live = list(range(n_rows))  # the rows of the state, in its order
+        self._filled = [len(self._prompt(row)) for row in self._live]  # tokens that the state holds of each
+        self._state: State | None = None
+        self._max_len = max(map(len, prompts), default=0) + settings.max_tokens - 1  # the last one is not read
+        if model.context is not None:
+            self._max_len = min(self._max_len, model.context)
+        self._last = torch.empty(0, dtype=torch.long)  # (B,), the newest token of each live row
+        self._uniforms: Tensor | None = None  # (max_tokens, B)
+        if settings.temperature > 0 and n_rows:
+            streams = [uniforms(settings.seed, s, settings.max_tokens) for s in range(settings.samples)]
+            self._uniforms = torch.stack(streams, dim=1).repeat(1, len(prompts)).to(self._device)
+        self._seen = self._seen_in_prompts() if settings.repetition_penalty != 1 else None
+
+    @property
+    def done(self) -> bool:
+        """Whether every row has finished."""
+        return all(reason is not None for reason in self._reasons)
+
+    def finish(self, row: int, reason: str) -> None:
+        """End a row from outside, for instance because a stop text was found."""
+        self._reasons[row] = reason
+
+    def continuations(self) -> list[Continuation]:
+        """What every row has written so far."""
+        rows = zip(self._written, self._reasons, self._logprobs, strict=True)
+        return [Continuation(list(ids), reason or LENGTH, logprob) for ids, reason, logprob in rows]
+
+    @torch.inference_mode()
+    def step(self) -> list[Token]:
+        """One more token for every row that goes on."""
+        with _evaluating(self._model):
+            hidden = self._read_prompts() if self._state is None else self._read_last()
+            logits = self._model.logits(hidden).float()[:, : self._vocab_size]  # (B, V)
+        step = len(self._written[self._live[0]])
+        uniform = None if self._uniforms is None else self._uniforms[step]
+        self._last = choose(logits, self._settings, uniform, self._seen)
+        if self._seen is not None:
+            self._mark_seen(torch.arange(len(self._live), device=self._device), self._last)
+        logprob = logits.gather(1, self._last[:, None])[:, 0] - logits.logsumexp(dim=-1)
+        return [self._record(*chosen) for chosen in zip(self._live, self._last.tolist(), logprob.tolist(), strict=True)]
+
+    def _record(self, row: int, token: int, logprob: float) -> Token:
+        written = self._written[row]
+        if not math.isfinite(logprob):
+            raise NonFiniteError(
+                "the model's scores are not finite", f"token {len(written) + 1}", "its weights are damaged; load others"
+            )
+        self._logprobs[row] += logprob
+        if token in self._end_ids:
+            self._reasons[row] = END
+        else:
+            written.append(token)
+            if len(written) == self._settings.max_tokens:
+                self._reasons[row] = LENGTH
+        return Token(row, token, self._reasons[row])
+
+    # -- reading: tokens and state -> hidden vector of each row's last token (B, D) ------------------
+
+    def _read_prompts(self) -> Tensor:
+        """All prompts in one pass; the state's rows are then copied for the samples."""
+        lengths = torch.tensor([len(p) for p in self._prompts], device=self._device)
+        longest = int(lengths.max())
+        # what stands in the padding is seen by nobody; 0 is an id in every vocabulary
+        tokens = torch.tensor([p + [0] * (longest - len(p)) for p in self._prompts], device=self._device)
+        mask = None
+        if int(lengths.min()) < longest:
+            mask = torch.arange(longest, device=self._device) < lengths[:, None]
+        state = self._model.init_state(len(tokens), self._max_len)
+        read: Output = self._model(tokens, token_mask=mask, state=state)
+        hidden = read.hidden[torch.arange(len(tokens), device=self._device), lengths - 1]  # (B, D)
+        self._state = read.state
+        if self._state is not None and self._settings.samples > 1:
+            rows = torch.arange(len(tokens), device=self._device).repeat_interleave(self._settings.samples)
+            hidden, self._state = hidden[rows], self._state.select(rows)
+        return hidden
+
+    def _read_last(self) -> Tensor:
+        """The newest token of every row, after finished rows have left and full rows have made room."""
+        places = [i for i, row in enumerate(self._live) if self._reasons[row] is None]
+        if len(places) < len(self._live):
+            self._keep(places)
+        full = [i for i, n in enumerate(self._filled) if n == self._model.context]
+        if full:
+            self._slide(full)
+        read: Output = self._model(self._last[:, None], state=self._state)
+        self._state = read.state
+        self._filled = [n + 1 for n in self._filled]
+        return read.hidden[:, 0]
+
+    def _keep(self, places: list[int]) -> None:
+        """Only the rows at these places of the batch go on."""
+        assert self._state is not None
+        self._live = [self._live[i] for i in places]
+        self._filled = [self._filled[i] for i in places]
+        kept = torch.tensor(places, device=self._device)
+        self._last, self._state = self._last[kept], self._state.select(kept)
+        if self._uniforms is not None:
+            self._uniforms = self._uniforms[:, kept]
+        if self._seen is not None:
+            self._seen = self._seen[kept]
+
+    def _slide(self, places: list[int]) -> None:
+        """Rows whose context is full read its newer half again, from position 0.
+
+        The newest token is left out: it is read next, together with those of all other rows.
+        """
+        assert self._state is not None
+        n_kept = (self._model.context or 0) // 2
+        fresh = self._model.init_state(len(places), self._max_len)
+        if n_kept > 1:
+            texts = [self._prompt(self._live[i]) + self._written[self._live[i]] for i in places]
+            tail = torch.tensor([text[-n_kept:-1] for text in texts], device=self._device)
+            fresh = self._model(tail, state=fresh).state
+        rows = torch.tensor(places, device=self._device)
+        tensors = self._state.tensors()
+        for tensor, part in zip(tensors, fresh.tensors(), strict=True):
+            tensor.index_copy_(self._state.row_dim, rows, part)
+        self._state = self._state.with_tensors(tensors)
+        for i in places:
+            self._filled[i] = max(0, n_kept - 1)
+
+    # -- what was read and written --------------------------------------------------------------------
+
+    def _prompt(self, row: int) -> list[int]:
+        return self._prompts[row // self._settings.samples]
+
+    def _seen_in_prompts(self) -> Tensor:
+        """(B, V), True where a row's prompt has the token."""
+        self._seen = torch.zeros(len(self._live), self._vocab_size, dtype=torch.bool, device=self._device)
+        for row in self._live:
+            ids = torch.tensor(self._prompt(row), device=self._device)
+            self._mark_seen(torch.full_like(ids, row), ids)
+        return self._seen
+
+    def _mark_seen(self, rows: Tensor, ids: Tensor) -> None:
+        """Ends are never penalised: the token that ends a text often begins it, too."""
+        assert self._seen is not None
+        self._seen[rows, ids] = True
+        if self._end_ids:
+            self._seen[:, list(self._end_ids)] = False
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Dropout off inside; every module's mode as before afterwards."""
+    training = [module for module in model.modules() if module.training] if model.training else []
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _check_prompts(prompts: Sequence[Sequence[int]], model: CausalLM) -> None:
+    for i, prompt in enumerate(prompts):
+        if not len(prompt):
+            raise InputError("a prompt has no tokens", f"prompt {i}", "begin it with the tokenizer's begin_id")
+        if not 0 <= min(prompt) <= max(prompt) < model.vocab_size:
+            raise InputError(
+                f"a prompt's ids run from {min(prompt)} to {max(prompt)}",
+                f"prompt {i}",
+                f"ids of this model are 0 to {model.vocab_size - 1}: use the run's own tokenizer",
+            )
+        if model.context is not None and len(prompt) > model.context:
+            raise ContextLengthError(
+                f"the prompt has {len(prompt)} tokens, the model's context holds {model.context}",
+                f"prompt {i}",
+                f"shorten it by {len(prompt) - model.context} tokens",
+            )

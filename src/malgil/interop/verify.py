@@ -1,0 +1,131 @@
+"""What was exported, loaded by whoever will load it, against the model it came from.
+
+The only place that imports `transformers`, and only when an export is checked.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from malgil.errors import RunError
+from malgil.interop.weights import read_json
+from malgil.models.base import Model
+from malgil.text.tokenizer import Tokenizer
+
+#: the largest difference of two fp32 logits, as a share of the largest logit (or of 1)
+TOLERANCE = 1e-5
+SAMPLE = "말길은 글이 가는 길이다. 낱말 하나, ㅋㅋㅋ 그리고 a word.\n\tOnce upon a time, 3 + 5 = 8!"
+
+Logits = Callable[[Tensor], Tensor]
+
+
+def sample_tokens(vocab_size: int, longest: int | None) -> Tensor:
+    """(2, T) fixed ids from the whole vocabulary."""
+    length = min(longest or 32, 32)
+    return (torch.arange(2 * length) * 7919 + 3).remainder(vocab_size).view(2, length)
+
+
+def own(model: Model) -> Logits:
+    """The logits of one of our models."""
+    return lambda tokens: model.logits(model(tokens).hidden)
+
+
+def plain_recurrent(folder: Path) -> Logits:
+    """The logits of torch.nn's modules with an exported recurrent model's tensors, under the names of the file."""
+    settings = read_json(folder / "config.json")
+    size, width, hidden, depth = (settings[name] for name in ("ntoken", "ninp", "nhid", "nlayers"))
+    cell: type[nn.RNNBase] = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN_TANH": nn.RNN}[settings["rnn_type"]]
+    model = nn.ModuleDict(
+        {
+            "encoder": nn.Embedding(size, width),
+            "rnn": cell(width, hidden, depth),
+            "decoder": nn.Linear(hidden, size, bias=False),
+        }
+    )
+    stored = load_file(folder / "model.safetensors")
+    if settings["tie_weights"]:
+        stored["decoder.weight"] = stored["encoder.weight"]
+    model.load_state_dict(stored, strict=True)
+
+    def logits(tokens: Tensor) -> Tensor:
+        out: Tensor = model["decoder"](model["rnn"](model["encoder"](tokens.t()))[0])
+        return out.transpose(0, 1)
+
+    return logits
+
+
+def has_transformers() -> bool:
+    return importlib.util.find_spec("transformers") is not None
+
+
+def with_transformers(folder: Path, reference: Model, tokenizer: Tokenizer | None) -> list[str]:
+    """Loads the folder as any user of transformers would; nothing comes from a network, no code from the folder."""
+    transformers: Any = importlib.import_module("transformers")
+    name = f"transformers {transformers.__version__}"
+    safely = {"local_files_only": True, "trust_remote_code": False}
+    logging = transformers.logging
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        model = transformers.AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32, **safely).eval()
+        done = [same_logits(name, reference, lambda tokens: model(tokens).logits)]
+        if tokenizer is not None:
+            theirs = transformers.AutoTokenizer.from_pretrained(str(folder), **safely)
+            done.append(same_ids(name, tokenizer, lambda text: theirs(text, add_special_tokens=False)["input_ids"]))
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+    return done
+
+
+def same_config(again: Any, config: Any) -> str:
+    """The configuration that was read again computes the same.
+
+    Raises:
+        RunError: it does not; so do all functions below.
+    """
+    computed = [name for name in vars(config) if name not in ("init", "d_head", "d_ff", "n_kv_heads", "d_hidden")]
+    different = [name for name in computed if getattr(again, name) != getattr(config, name)]
+    if different:
+        raise _failed(f"{', '.join(different)} came back otherwise")
+    return "malgil: settings equal"
+
+
+def same_tensors(again: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """Every tensor, bit for bit."""
+    different = [name for name in state if name not in again or not torch.equal(again[name], state[name])]
+    if different or len(again) != len(state):
+        raise _failed(f"tensors differ: {', '.join(different[:5])}")
+    return f"malgil: {len(state)} tensors equal bit for bit"
+
+
+@torch.no_grad()
+def same_logits(name: str, reference: Model, logits: Logits) -> str:
+    """Scores on fixed tokens, within `TOLERANCE`."""
+    tokens = sample_tokens(reference.vocab_size, reference.context)
+    expected, actual = own(reference)(tokens), logits(tokens)
+    largest = float((expected - actual).abs().max())
+    if not largest <= TOLERANCE * max(1.0, float(expected.abs().max())):  # also refuses NaN
+        raise _failed(f"{name}'s logits differ by up to {largest:.2g}")
+    return f"{name}: logits equal, largest difference {largest:.2g}"
+
+
+def same_ids(name: str, tokenizer: Tokenizer, encode: Callable[[str], list[int]] | None) -> str:
+    """The ids of a sample text, Hangul and all."""
+    if encode is None or encode(SAMPLE) != tokenizer.encode(SAMPLE):
+        raise _failed(f"{name} splits a sample text otherwise")
+    return f"{name}: ids of a sample text equal"
+
+
+def _failed(what: str) -> RunError:
+    return RunError(f"the export was not kept: {what}", fix="report it with the configuration")

@@ -1,0 +1,132 @@
+"""Scaled dot-product attention: softmax(Q K^T / sqrt(d)) V (Vaswani et al. 2017, equation 1), by the fastest kernel.
+
+One operator for every family. PyTorch's fused kernel is the best on CUDA; on a CPU it is beaten by three
+plain matrix operations in bf16 while the scores fit, so `attend` chooses by device, type and shape.
+Shapes: B batch, H query heads, Hkv key heads (H is a multiple of it: grouped queries), T queries, S keys, D width
+of a head. Under `causal` the last query sees the last key: query i sees keys up to i + S - T.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from malgil.errors import ConfigError
+
+# Scores (B * H * T * S) up to which plain operations beat PyTorch's kernel in bf16 on a CPU: 32 MiB of them.
+_MOST_SCORES = 1 << 24
+# Queries of a block in causal attention by plain operations; measured: 64 costs more in calls than it saves.
+_BLOCK = 128
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    causal: bool = False,
+    mask: Tensor | None = None,
+    dropout: float = 0.0,
+    training: bool = False,
+) -> Tensor:
+    """Attention's result, (B, H, T, D).
+
+    Args:
+        query: (B, H, T, D).
+        key: (B, Hkv, S, D).
+        value: (B, Hkv, S, D).
+        causal: a query sees no later key.
+        mask: boolean, True = may attend, broadcastable to (B, 1, T, S); joined with `causal`. A query
+            that may attend to nothing gives 0.
+        dropout: probability that a weight is dropped, while `training`.
+
+    Raises:
+        ConfigError: H is no multiple of Hkv.
+    """
+    heads, length = query.shape[1], query.shape[2]
+    if heads % key.shape[1]:
+        raise ConfigError(
+            f"{heads} query heads cannot share {key.shape[1]} key heads", "attention", "make n_heads a multiple"
+        )
+    if _plain_is_faster(query, key):
+        if causal and mask is None and length == key.shape[2]:
+            return _causal_in_blocks(query, key, value, dropout, training)
+        weights = attention_weights(query, key, mask=mask, causal=causal)
+        return _mix(F.dropout(weights, dropout, training), value)
+    plain = causal and mask is None and length == key.shape[2]
+    if query.device.type == "cuda" and not plain and heads != key.shape[1]:
+        # with a mask only the memory-efficient kernel is left, and that one wants a key for every query
+        key, value = (x.repeat_interleave(heads // x.shape[1], dim=1) for x in (key, value))
+    return F.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=None if plain else _allowed(query, key, mask, causal),
+        dropout_p=dropout if training else 0.0,
+        is_causal=plain,
+        enable_gqa=key.shape[1] != heads,
+    )
+
+
+def attention_weights(query: Tensor, key: Tensor, *, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+    """Who attends to whom, (B, H, T, S): rows sum to 1, or to 0 where nothing may be attended to.
+
+    Arguments as in `attend`. Keys are not copied for grouped queries: the queries of a group are
+    rows of one matrix.
+    """
+    batch, heads, length, width = query.shape
+    groups, size = key.shape[1], key.shape[2]
+    rows = (query * (1.0 / math.sqrt(width))).reshape(batch * groups, heads // groups * length, width)
+    columns = key.reshape(batch * groups, size, width).transpose(1, 2)
+    if mask is None and causal:
+        bias = _causal_bias(query, size).repeat(heads // groups, 1)
+        return torch.baddbmm(bias, rows, columns).softmax(-1).view(batch, heads, length, size)
+    scores = torch.bmm(rows, columns).view(batch, heads, length, size)
+    allowed = _allowed(query, key, mask, causal)
+    if allowed is None:
+        return scores.softmax(-1)
+    weights = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min).softmax(-1)
+    return weights.masked_fill(~allowed.any(-1, keepdim=True), 0.0)
+
+
+def _causal_in_blocks(query: Tensor, key: Tensor, value: Tensor, dropout: float, training: bool) -> Tensor:
+    """Causal attention a block of queries at a time, so that most keys of the future are never computed."""
+    key, value = key.contiguous(), value.contiguous()
+    blocks = []
+    for start in range(0, query.shape[2], _BLOCK):
+        end = start + _BLOCK
+        weights = attention_weights(query[:, :, start:end], key[:, :, :end], causal=True)
+        blocks.append(_mix(F.dropout(weights, dropout, training), value[:, :, :end]))
+    return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=2)
+
+
+def _plain_is_faster(query: Tensor, key: Tensor) -> bool:
+    batch, heads, length, _ = query.shape
+    few = batch * heads * length * key.shape[2] <= _MOST_SCORES
+    return few and query.device.type == "cpu" and query.dtype is torch.bfloat16
+
+
+def _mix(weights: Tensor, value: Tensor) -> Tensor:
+    """(B, H, T, S) weights of (B, Hkv, S, D) values -> (B, H, T, D)."""
+    batch, heads, length, size = weights.shape
+    groups, width = value.shape[1], value.shape[3]
+    rows = weights.reshape(batch * groups, heads // groups * length, size)
+    return torch.bmm(rows, value.reshape(batch * groups, size, width)).view(batch, heads, length, width)
+
+
+def _causal_bias(query: Tensor, size: int) -> Tensor:
+    """(T, S): 0 where the query may look, minus infinity where it may not."""
+    length = query.shape[2]
+    return query.new_full((length, size), -torch.inf).triu_(size - length + 1)
+
+
+def _allowed(query: Tensor, key: Tensor, mask: Tensor | None, causal: bool) -> Tensor | None:
+    """`mask` and `causal` as one boolean mask."""
+    if not causal:
+        return mask
+    length, size = query.shape[2], key.shape[2]
+    lower = torch.ones(length, size, dtype=torch.bool, device=query.device).tril_(size - length)
+    return lower if mask is None else lower & mask

@@ -1,0 +1,105 @@
+"""What models remember between calls: a recurrent vector, or the keys and values of every layer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class RecurrentState:
+    """The hidden (and, in an LSTM, cell) vectors of every layer.
+
+    Args:
+        parts: one tensor (n_layers, B, D) for RNN and GRU, two for LSTM.
+    """
+
+    row_dim = 1
+
+    def __init__(self, *parts: Tensor) -> None:
+        self.parts = parts
+
+    def select(self, rows: Tensor) -> RecurrentState:
+        return RecurrentState(*(p.index_select(1, rows) for p in self.parts))
+
+    def detach(self) -> RecurrentState:
+        return RecurrentState(*(p.detach() for p in self.parts))
+
+    def tensors(self) -> list[Tensor]:
+        return list(self.parts)
+
+    def with_tensors(self, tensors: list[Tensor]) -> RecurrentState:
+        return RecurrentState(*tensors)
+
+
+class KVCache:
+    """Keys and values of the tokens read so far, in buffers of fixed size.
+
+    Rows may have different lengths. New tokens of row b go to places lengths[b], lengths[b] + 1, ...;
+    what right padding leaves behind lies beyond the row's length, is seen by nobody, and is
+    overwritten by the next token.
+
+    The buffers are shared with the state that came before, which is spent; `select` copies.
+    """
+
+    row_dim = 0
+
+    def __init__(self, keys: list[Tensor], values: list[Tensor], lengths: Tensor, longest: int, even: bool) -> None:
+        self.keys, self.values = keys, values  # a layer each: (B, H_kv, max_len, D_head)
+        self.lengths = lengths  # (B,)
+        self.longest = longest  # max(lengths), known without asking the device
+        self.even = even  # all rows have `longest` tokens
+
+    @classmethod
+    def empty(cls, n_layers: int, batch_size: int, n_kv_heads: int, max_len: int, d_head: int, like: Tensor) -> KVCache:
+        """A cache without tokens, on the device and in the precision of `like`."""
+        shape = (batch_size, n_kv_heads, max_len, d_head)
+        keys = [like.new_zeros(shape) for _ in range(n_layers)]
+        values = [like.new_zeros(shape) for _ in range(n_layers)]
+        return cls(keys, values, torch.zeros(batch_size, dtype=torch.long, device=like.device), 0, True)
+
+    def positions(self, n_new: int) -> Tensor:
+        """(B, T): where the next `n_new` tokens of each row will stand."""
+        return self.lengths[:, None] + torch.arange(n_new, device=self.lengths.device)
+
+    def write(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Store (B, H_kv, T, D_head) behind what each row has; returns all keys and values (B, H_kv, S, D_head)."""
+        n_new = key.shape[2]
+        keys, values = self.keys[layer], self.values[layer]
+        if self.even:
+            keys[:, :, self.longest : self.longest + n_new] = key
+            values[:, :, self.longest : self.longest + n_new] = value
+        else:
+            rows = torch.arange(len(key), device=key.device)[:, None]
+            places = self.positions(n_new)
+            keys[rows, :, places] = key.transpose(1, 2).to(keys.dtype)
+            values[rows, :, places] = value.transpose(1, 2).to(values.dtype)
+        seen = self.longest + n_new
+        return keys[:, :, :seen], values[:, :, :seen]
+
+    def advance(self, n_new: int, token_mask: Tensor | None) -> KVCache:
+        """The cache after the tokens that were written, of which those with a True mask are real."""
+        if token_mask is None:
+            return KVCache(self.keys, self.values, self.lengths + n_new, self.longest + n_new, self.even)
+        lengths = self.lengths + token_mask.sum(dim=1)
+        shortest, longest = int(lengths.min()), int(lengths.max())
+        return KVCache(self.keys, self.values, lengths, longest, shortest == longest)
+
+    def select(self, rows: Tensor) -> KVCache:
+        keys = [k.index_select(0, rows) for k in self.keys]
+        values = [v.index_select(0, rows) for v in self.values]
+        lengths = self.lengths.index_select(0, rows)
+        longest = int(lengths.max()) if len(rows) else 0
+        return KVCache(keys, values, lengths, longest, self.even)
+
+    def detach(self) -> KVCache:
+        keys, values = [k.detach() for k in self.keys], [v.detach() for v in self.values]
+        return KVCache(keys, values, self.lengths, self.longest, self.even)
+
+    def tensors(self) -> list[Tensor]:
+        return [self.lengths, *self.keys, *self.values]
+
+    def with_tensors(self, tensors: list[Tensor]) -> KVCache:
+        lengths, *rest = tensors
+        half = len(rest) // 2
+        longest = int(lengths.max())
+        return KVCache(rest[:half], rest[half:], lengths, longest, bool((lengths == longest).all()))

@@ -1,0 +1,1 @@
+"""Numbers from predictions: what a sum of losses means to a reader."""

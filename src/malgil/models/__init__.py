@@ -1,0 +1,42 @@
+"""The families, a file each. Adding one is writing its file and its row here."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from malgil.config import not_found
+from malgil.models.base import Model
+from malgil.models.gpt2 import GPT2, GPT2Config
+from malgil.models.llama import Llama, LlamaConfig
+from malgil.models.rnn_lm import RNNLM, RNNLMConfig
+
+
+class Family(NamedTuple):
+    """A model class and the dataclass of its settings."""
+
+    model: type[Any]
+    config: type[Any]
+
+
+FAMILIES: dict[str, Family] = {
+    "rnn_lm": Family(RNNLM, RNNLMConfig),
+    "gpt2": Family(GPT2, GPT2Config),
+    "llama": Family(Llama, LlamaConfig),
+}
+
+
+def family(name: str) -> Family:
+    """The family of that name.
+
+    Raises:
+        NotFoundError: with the nearest names.
+    """
+    if name not in FAMILIES:
+        raise not_found("model", name, FAMILIES)
+    return FAMILIES[name]
+
+
+def build_model(name: str, config: Any, vocab_size: int) -> Model:
+    """A freshly initialised model; the weights come from PyTorch's global generator."""
+    built: Model = family(name).model(config, vocab_size)
+    return built

@@ -1,0 +1,135 @@
+"""What an objective is: how its examples are made, and how its loss is computed.
+
+An objective and its collator stand in one file, because the shift of targets, the positions that do not
+count and the denominator of the loss are one agreement. The model knows no labels; the trainer knows this
+base and no objective.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from malgil.data.store import TokenStore
+from malgil.errors import ConfigError
+from malgil.models.base import Model, State
+
+B = TypeVar("B", bound="Batch")
+
+
+@dataclass(frozen=True)
+class Specials:
+    """The ids that a collator and the decoder need to know; models know none of them."""
+
+    begin_id: int
+    end_id: int
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """How a step's rows are shared out.
+
+    A step reads `batch_size x accumulate` rows whatever the number of processes: micro-batch m of rank r
+    holds the rows (m x world + r) x (batch_size / world) and following, so that a run under `torchrun`
+    takes the same steps as one process.
+    """
+
+    batch_size: int
+    accumulate: int = 1
+    rank: int = 0
+    world: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.batch_size % self.world:
+            raise ConfigError(
+                f"training.batch_size {self.batch_size} cannot be shared by {self.world} processes",
+                fix=f"take a multiple of {self.world}",
+            )
+
+    @property
+    def rows(self) -> int:
+        """Rows of a step, over all micro-batches and processes."""
+        return self.batch_size * self.accumulate
+
+    def micro_batches(self) -> list[range]:
+        """The row numbers of each of this process's micro-batches."""
+        share = self.batch_size // self.world
+        starts = [(m * self.world + self.rank) * share for m in range(self.accumulate)]
+        return [range(s, s + share) for s in starts]
+
+
+class Batch(Protocol):
+    """A frozen dataclass of tensors which can move to a device."""
+
+    def to(self: B, device: torch.device) -> B: ...
+
+
+class Batches(Protocol):
+    """The micro-batches of every step, as a function of the step alone; picklable for worker processes."""
+
+    steps_per_epoch: float
+    tokens_per_step: int
+
+    def __call__(self, step: int) -> list[Any]: ...
+
+
+class Assembled(nn.Module):
+    """The body and its trained parts: the only module that is wrapped for distribution.
+
+    Every use goes through `forward` (loss, evaluation), because what bypasses it also bypasses the
+    synchronisation of gradients, silently.
+    """
+
+    def __init__(self, body: Model, parts: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.body = body
+        self.parts = nn.ModuleDict(dict(parts))
+
+    def forward(self, task: Any, *args: Any) -> Any:
+        return task(self, *args)
+
+
+class Objective(ABC, Generic[B]):
+    """Base of every objective."""
+
+    #: the protocols of models that fit
+    requires: ClassVar[type[Model] | tuple[type[Model], ...]]
+    #: names and weights of the losses
+    terms: ClassVar[Mapping[str, float]]
+
+    def parts(self, body: Model) -> dict[str, nn.Module]:
+        """Heads that are trained and saved with the body."""
+        return {}
+
+    @abstractmethod
+    def training_batches(self, store: TokenStore, body: Model, length: int, plan: BatchPlan) -> Batches:
+        """The batches of training."""
+
+    @abstractmethod
+    def counts(self, batch: B) -> dict[str, int]:
+        """How many targets count for each term; known before the forward pass."""
+
+    @abstractmethod
+    def loss(self, model: Assembled, batch: B, carry: State | None) -> tuple[dict[str, Tensor], State | None]:
+        """The *sum* of each term over the batch, in nats, connected to the graph even when nothing counts;
+        and what the next batch of the same slot carries on."""
+
+
+def check_fit(objective: Objective[Any], model: Model, families: Mapping[str, type]) -> None:
+    """Refuse an objective that the model cannot serve, naming the families that can.
+
+    Raises:
+        ConfigError
+    """
+    if not isinstance(model, objective.requires):
+        fitting = [name for name, cls in families.items() if issubclass(cls, objective.requires)]
+        raise ConfigError(
+            f"objective {type(objective).__name__} does not fit model {type(model).__name__}",
+            fix=f"models that fit: {', '.join(fitting)}",
+        )

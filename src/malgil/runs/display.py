@@ -1,0 +1,100 @@
+"""What a run says while it works. This one prints plain lines; the command line brings a livelier one."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from malgil.runs.folder import RunFolder
+    from malgil.runs.prepare import Prepared
+    from malgil.training.trainer import Progress, StepReport, Trainer
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Display:
+    """Plain lines on standard error, progress every ten seconds."""
+
+    def __init__(self) -> None:
+        self.loss: float | None = None
+        self._spoke = 0.0
+        self._bits_per_nat = 0.0
+        self._before = (0, 0.0)  # tokens and seconds when this process began
+
+    def say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def warn(self, text: str) -> None:
+        self.say(f"warning: {text}")
+
+    def tokenising(self, done: int, total: int) -> None:
+        """Called while text is turned into tokens; characters."""
+
+    def start(self, prepared: Prepared, trainer: Trainer) -> None:
+        """The first step is next."""
+        from malgil.models.base import count_parameters
+
+        self._before = (trainer.progress.tokens, trainer.progress.seconds)
+        store = prepared.train
+        self._bits_per_nat = len(store) / max(store.n_bytes, 1) / 0.6931471805599453
+        planned = f", about {prepared.planned_steps:,} steps" if prepared.planned_steps else ""
+        self.say(
+            f"{prepared.settings.recipe}: {count_parameters(prepared.model):,} parameters,"
+            f" {len(store):,} tokens{planned}, on {prepared.device} in {prepared.precision.name}"
+        )
+
+    def progress(self, progress: Progress, report: StepReport, share: float) -> None:
+        """After every step; cheap."""
+        self.loss = report.loss if self.loss is None else 0.9 * self.loss + 0.1 * report.loss
+        if time.monotonic() - self._spoke > SECONDS_BETWEEN_LINES:
+            self._spoke = time.monotonic()
+            self.say(self.line(progress, share))
+
+    def line(self, progress: Progress, share: float) -> str:
+        """Loss, bits per byte, speed and the time left."""
+        assert self.loss is not None
+        tokens, seconds = progress.tokens - self._before[0], progress.seconds - self._before[1]
+        left = progress.seconds * (1 - share) / share if share else 0.0
+        figures = [
+            f"step {progress.step:,} {share:4.0%}",
+            f"loss {self.loss:.3f}",
+            f"{self.loss * self._bits_per_nat:.3f} bits/byte",
+            f"{tokens / max(seconds, 1e-9):,.0f} tokens/s",
+            f"{clock(left)} left",
+        ]
+        return "  ".join(figures)
+
+    def evaluated(self, line: dict[str, Any]) -> None:
+        bits = line["val_bits_per_byte"]
+        shown = f", {bits:.3f} bits per byte" if bits is not None else ""
+        loss, perplexity = line["val_loss"], line["val_perplexity"]
+        self.say(f"step {line['step']:,}: validation loss {loss:.4f}, perplexity {_short(perplexity)}{shown}")
+
+    def sample(self, step: int, text: str) -> None:
+        """A preview was written to samples.jsonl."""
+
+    def stop(self) -> None:
+        """No more progress will come."""
+
+    def finished(self, folder: RunFolder, status: str) -> None:
+        self.say(f"{status}: {folder.path}  (report: {folder.report})")
+
+
+class Silent(Display):
+    """Says nothing: the processes that do not lead, and tests."""
+
+    def say(self, text: str) -> None:
+        pass
+
+
+def clock(seconds: float) -> str:
+    """`75.0` as `1:15`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _short(number: float) -> str:
+    return f"{number:.2f}" if number < 1e6 else f"{number:.2e}"

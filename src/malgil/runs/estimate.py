@@ -1,0 +1,102 @@
+"""What a run will take, before it is begun: parameters, memory, time (`--dry-run`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from malgil.models.base import count_parameters
+from malgil.runs.prepare import Prepared
+from malgil.training.trainer import Hooks
+
+FP32 = 4
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes beside the interpreter and its libraries; seconds of data and optimisation, None if nothing was timed."""
+
+    parameters: int
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    steps: int
+    tokens: int
+    epochs: float
+    seconds: float | None
+
+    @property
+    def memory(self) -> int:
+        """All of it, at the height of a step."""
+        return self.weights + self.gradients + self.optimizer + self.activations
+
+    def lines(self) -> list[str]:
+        """For a person."""
+        parts = f"weights {_mib(self.weights)}, gradients {_mib(self.gradients)}, optimizer {_mib(self.optimizer)}"
+        time = "unknown" if self.seconds is None else f"about {self.seconds:,.0f} s of training"
+        return [
+            f"parameters: {self.parameters:,}",
+            f"memory:     {_mib(self.memory)} beside Python and PyTorch"
+            f" ({parts}, activations {_mib(self.activations)})",
+            f"steps:      {self.steps:,}, {self.tokens:,} tokens, {self.epochs:.2f} epochs",
+            f"time:       {time}",
+        ]
+
+
+def estimate(run: Prepared) -> Estimate:
+    """Measure one forward pass of a row or two, and count the rest.
+
+    A step is timed where a time limit made that necessary anyway; otherwise a few are timed now.
+    """
+    activations = _activations(run)
+    trainer = run.trainer(Hooks())
+    parameters = count_parameters(run.model)
+    if run.seconds_per_step is None:
+        run.seconds_per_step = run.trial()
+    # AdamW keeps two numbers a parameter, Muon one
+    kept = sum(
+        p.numel() * (1 if type(optimizer).__name__ == "Muon" else 2)
+        for optimizer in trainer.optimizers.members
+        for group in optimizer.param_groups
+        for p in group["params"]
+    )
+    steps = run.planned_steps
+    return Estimate(
+        parameters=parameters,
+        weights=FP32 * parameters,
+        gradients=FP32 * parameters,
+        optimizer=FP32 * kept,
+        activations=activations,
+        steps=steps,
+        tokens=steps * run.batches.tokens_per_step,
+        epochs=steps / run.batches.steps_per_epoch,
+        seconds=steps * run.seconds_per_step,
+    )
+
+
+def _activations(run: Prepared) -> int:
+    """Bytes that the backward pass of a micro-batch needs: what autograd keeps of one, counted as it is kept."""
+    batch = run.batches(0)[0].to(run.device)
+    own = {p.untyped_storage().data_ptr() for p in run.model.parameters()}
+    seen: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    trainer = run.trainer(Hooks())
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), run.precision.autocast(run.device):
+        trainer.assembled(run.objective.loss, batch, None)
+    width = 2 if run.precision.name == "bf16" else FP32
+    logits = int(batch.tokens.numel()) * run.model.vocab_size * width  # they keep themselves, see layers/heads
+    return sum(seen.values()) + logits
+
+
+def _mib(n_bytes: int) -> str:
+    mib = n_bytes / 2**20
+    return f"{mib:,.1f} MiB" if mib < 1024 else f"{mib / 1024:,.1f} GiB"

@@ -1,0 +1,121 @@
+"""Runs out of other libraries' model folders, and such folders out of runs; both say what was checked.
+
+An imported run is a run folder like any other, with nothing trained in it:
+
+    config.yaml        every setting: `model` is the imported model's; `recipe` names the recipe with the same wiring,
+                       whose `training` and `generation` it carries; `tokenizer.vocab_size` counts the rows of the
+                       embedding, of which some may belong to no token
+    tokenizer.json     the imported tokenizer with the tokens that begin and end a document
+    model.safetensors  the weights under Malgil's names, in fp32
+
+There are no checkpoints, so `train --resume` has nothing to go on from and refuses.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+import torch
+
+from malgil.config import AUTO, Tree, to_tree
+from malgil.errors import CheckpointError, RunError
+from malgil.interop import verify
+from malgil.interop.huggingface import Imported, import_model
+from malgil.models.base import count_parameters
+from malgil.runs.folder import RunFolder, new_folder
+from malgil.runs.recipe import Settings, full_tree, recipe, settings_of
+from malgil.runs.run import Run
+from malgil.runtime.files import storage_errors, sync_folder
+from malgil.training.checkpoint import save_weights
+
+
+def import_run(source: Path, out: Path, allow_pickle: bool = False) -> str:
+    """Make a run folder of a model folder in Hugging Face's format; returns what was made and checked, line by line.
+
+    Args:
+        out: a folder that does not exist or is empty.
+        allow_pickle: also read a pickle of weights.
+
+    Raises:
+        CheckpointError: the model cannot be imported, or has no tokenizer.
+        InputError: `out` is in use.
+        StorageError: the disk is full or not writable; nothing is left behind.
+    """
+    new_folder(out, "")
+    imported = import_model(source, allow_pickle=allow_pickle)
+    if imported.tokenizer is None:
+        raise CheckpointError(
+            "no tokenizer: a run reads and writes text", str(source), "put tokenizer.json or tokenizer.model there"
+        )
+    with storage_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = out.with_name(f".{out.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+        temporary.mkdir()
+    try:
+        folder = RunFolder(temporary)
+        imported.tokenizer.save(folder.tokenizer)
+        save_weights(imported.state, folder.weights)
+        folder.write_config(_tree(imported, source, out))
+        checked = _check(temporary, imported)
+        with storage_errors(out):
+            os.replace(temporary, out)
+            sync_folder(out.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    count = count_parameters(imported.build())
+    made = f"{out}: {imported.family}, {count:,} parameters, {imported.tokenizer.vocab_size:,} tokens"
+    told = [f"  note: {note}" for note in imported.notes] + [f"  checked: {line}" for line in checked]
+    return "\n".join([made, *told])
+
+
+def export_run(run: Path, out: Path, format: str = "hf") -> str:
+    """Write a run's model for another library; returns what was made and checked, line by line.
+
+    Args:
+        format: `hf` (GPT-2, Llama, Qwen3) or `torch` (recurrent models).
+
+    Raises:
+        InputError, ConfigError, StorageError, RunError: as `malgil.interop.huggingface.export_model`.
+    """
+    exported = Run(run, device="cpu").export(out, format=format)
+    lines = [f"{exported.folder}: {run} in the format '{exported.format}'"]
+    return "\n".join([*lines, *(f"  checked: {line}" for line in exported.verifications)])
+
+
+def recipe_like(imported: Imported) -> str:
+    """The recipe whose model is wired like the imported one."""
+    return {"gpt2": "gpt2", "llama": "gpt"}.get(imported.family) or str(imported.config.cell)
+
+
+def _tree(imported: Imported, source: Path, out: Path) -> Tree:
+    """Every setting of the run; what the recipe would fit to data has the sections' own defaults."""
+    name = recipe_like(imported)
+    tree: Tree = {
+        section: {key: value for key, value in values.items() if value != AUTO}
+        for section, values in recipe(name).items()
+        if section in ("training", "generation", "objective")
+    }
+    tree |= {
+        "recipe": name,
+        "model": {"name": imported.family, **to_tree(imported.config)},
+        "tokenizer": {"path": str(out / "tokenizer.json"), "vocab_size": imported.vocab_size},
+    }
+    settings: Settings = settings_of(tree)
+    return full_tree(settings, f"imported from {source.resolve().name}")
+
+
+@torch.no_grad()
+def _check(folder: Path, imported: Imported) -> list[str]:
+    """The run that was written, loaded as any other, against what was read."""
+    run = Run(folder, device="cpu")
+    weights = run.model.state_dict()
+    if set(weights) != set(imported.state) or any(not torch.equal(weights[n], t) for n, t in imported.state.items()):
+        raise RunError("the import was not kept: the weights came back otherwise", fix="report it with the model")
+    if imported.tokenizer is None or run.tokenizer.fingerprint != imported.tokenizer.fingerprint:
+        raise RunError("the import was not kept: the tokenizer came back otherwise", fix="report it with the model")
+    logits = verify.same_logits("the run", imported.build(), verify.own(run.model))
+    return [f"{len(weights)} tensors equal bit for bit", logits, "the tokenizer equal byte for byte"]

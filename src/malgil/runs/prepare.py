@@ -1,0 +1,225 @@
+"""From settings to everything that a run is made of: data, tokenizer, stores, model, plan.
+
+What a recipe leaves open is chosen here, in this order, since each choice needs the one before: device, limit,
+tokenizer, tokens, size, speed, rhythm. The tree that comes out has no `auto` and repeats the run.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from malgil.config import AUTO, Tree, parse
+from malgil.data.corpus import Corpus, open_corpus
+from malgil.data.settings import DataSettings
+from malgil.data.store import TokenStore, token_store
+from malgil.errors import ConfigError
+from malgil.evaluation.language import LanguageEvaluator
+from malgil.models import FAMILIES, build_model, family
+from malgil.models.base import Model
+from malgil.objectives.base import Assembled, Batches, BatchPlan, Specials, check_fit
+from malgil.objectives.causal_lm import CausalLanguageModelling
+from malgil.runs.fit import fit_budget, fit_model, fit_rhythm, fit_tokenizer, rhythm_is_set
+from malgil.runs.recipe import Settings, full_tree, settings_of
+from malgil.runs.scoring import evaluator
+from malgil.runtime.device import Precision, prepare_cpu, resolve_device, resolve_precision, synchronise
+from malgil.text.settings import TokenizerSettings
+from malgil.text.tokenizer import Tokenizer
+from malgil.text.training import train_tokenizer
+from malgil.training.distributed import World, join_world
+from malgil.training.trainer import Hooks, Limits, Trainer, step_limit
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Prepared:
+    """A run before its first step."""
+
+    tree: Tree
+    settings: Settings
+    tokenizer: Tokenizer
+    corpus: Corpus
+    train: TokenStore
+    validation: TokenStore
+    model: Model
+    objective: CausalLanguageModelling
+    batches: Batches
+    device: torch.device
+    precision: Precision
+    world: World
+    planned_steps: int  # 0 where a run that goes on knows its rhythm already
+    seconds_per_step: float | None
+
+    def evaluator(self) -> LanguageEvaluator:
+        """Scores the validation part."""
+        return evaluator(self.settings, self.tokenizer, self.validation, self.device)
+
+    def trainer(self, hooks: Hooks) -> Trainer:
+        """The trainer of the model as it is."""
+        training = self.settings.training
+        limits = Limits(step_limit(training, self.batches), training.seconds)
+        return Trainer(
+            assembled=Assembled(self.model, self.objective.parts(self.model)),
+            objective=self.objective,
+            batches=self.batches,
+            settings=training,
+            limits=limits,
+            device=self.device,
+            precision=self.precision,
+            world=self.world,
+            workers=self.settings.data.workers,
+            hooks=hooks,
+        )
+
+    def trial(self, steps: int = 4) -> float:
+        """Seconds of a step: the median of a few after one to warm up. The weights move."""
+        trainer = self.trainer(Hooks())
+        times = []
+        for batch in [self.batches(i) for i in range(steps)]:
+            started = time.perf_counter()
+            trainer.step(batch)
+            synchronise(self.device)
+            times.append(time.perf_counter() - started)
+        return statistics.median(times[1:])
+
+
+def prepare(tree: Tree, say: Say, tokenizer: Tokenizer | None = None, progress: Any = None) -> Prepared:
+    """Make everything that the settings describe; `tree` is filled in place.
+
+    Args:
+        tokenizer: that of a run which goes on; otherwise one is trained or loaded.
+        progress: called with (characters done, characters in all) while text is tokenised.
+    """
+    resuming = tokenizer is not None
+    training: Tree = tree["training"]
+    named = str(training.get("device", AUTO))
+    device = resolve_device(named)
+    training["device"] = named if ":" in named else device.type
+    training["threads"] = prepare_cpu(training.get("threads"))
+    precision = resolve_precision(training.get("precision", AUTO), device)
+    training["precision"] = precision.name
+    world = join_world(device)
+    corpus = open_corpus(_settings(tree, "data", DataSettings))
+    _tell(say, [f"training:   {corpus.train.describe()}", f"validation: {corpus.validation.describe()}", *corpus.notes])
+    _tell(say, fit_budget(tree, device.type))
+    _tell(say, fit_tokenizer(tree, corpus.train.n_bytes))
+    tokenizer = tokenizer or _tokenizer(tree, corpus)
+    tree["tokenizer"]["vocab_size"] = tokenizer.vocab_size
+    train, validation = (token_store(part, tokenizer, progress) for part in (corpus.train, corpus.validation))
+
+    said = fit_model(
+        tree,
+        n_tokens=len(train),
+        vocab_size=tokenizer.vocab_size,
+        device=device.type,
+        world=world.size,
+        rate=lambda: world.agree(matrix_rate(device, precision)),
+        count=lambda model: _block_parameters(model, tokenizer.vocab_size),
+    )
+    _tell(say, said)
+    settings = _with_provisional_rhythm(tree)
+    objective = CausalLanguageModelling(
+        Specials(tokenizer.begin_id, tokenizer.end_id),
+        boundaries=settings.data.boundaries,
+        sampling=settings.data.sampling,
+    )
+    plan = BatchPlan(
+        settings.training.batch_size, settings.training.accumulate, world.rank, world.size, settings.training.seed
+    )
+    model = _model(settings, tokenizer.vocab_size, device)
+    check_fit(objective, model, {name: f.model for name, f in FAMILIES.items()})
+    prepared = Prepared(
+        tree=tree,
+        settings=settings,
+        tokenizer=tokenizer,
+        corpus=corpus,
+        train=train,
+        validation=validation,
+        model=model,
+        objective=objective,
+        batches=objective.training_batches(train, model, settings.model.max_len, plan),
+        device=device,
+        precision=precision,
+        world=world,
+        planned_steps=0,
+        seconds_per_step=None,
+    )
+    _plan(prepared, resuming=resuming)
+    return prepared
+
+
+def matrix_rate(device: torch.device, precision: Precision) -> float:
+    """Floating-point operations a second in matrix products of a middling size, measured in about 0.1 s."""
+    dtype = torch.bfloat16 if precision.name == "bf16" else torch.float32
+    n = 512 if device.type == "cpu" else 4096
+    a, b = (torch.ones(n, n, dtype=dtype, device=device) for _ in range(2))
+    best = 0.0
+    for _ in range(5):
+        started = time.perf_counter()
+        for _ in range(4):
+            a @ b
+        synchronise(device)
+        best = max(best, 4 * 2 * n**3 / (time.perf_counter() - started))
+    return best
+
+
+def _plan(run: Prepared, *, resuming: bool) -> None:
+    """How many steps there will be, from the limits or from the speed of a few trial steps, and their rhythm."""
+    training = run.settings.training
+    steps = step_limit(training, run.batches)
+    if steps is None and training.seconds is None:
+        raise ConfigError("the run has no limit", fix="give --time, --steps, --tokens or --epochs")
+    if training.seconds is not None and not (resuming and rhythm_is_set(run.tree)):
+        run.seconds_per_step = run.world.agree(run.trial())
+        steps = min(steps or sys.maxsize, max(1, int(training.seconds / run.seconds_per_step)))
+        # the trial's weights have moved: begin again from the seed
+        run.model = _model(run.settings, run.tokenizer.vocab_size, run.device)
+    run.planned_steps = steps or 0
+    fit_rhythm(run.tree, run.planned_steps)
+    run.settings = settings_of(run.tree)
+    run.tree = full_tree(run.settings, run.tree.get("description", ""))
+
+
+def _block_parameters(model: Tree, vocab_size: int) -> int:
+    """Parameters but those of embeddings and output layer, counted without making them."""
+    chosen = dict(model)
+    name = chosen.pop("name")
+    with torch.device("meta"):
+        built = build_model(name, parse(family(name).config, chosen, "model"), vocab_size)
+    outside = {id(p) for p in (*built.embedding.parameters(), built.head_weight())}
+    return sum(p.numel() for p in built.parameters() if id(p) not in outside)
+
+
+def _with_provisional_rhythm(tree: Tree) -> Settings:
+    """The settings with what only the plan decides left at its default."""
+    training = {k: v for k, v in tree["training"].items() if v != AUTO or k in ("device", "compile")}
+    return settings_of({**tree, "training": training})
+
+
+def _model(settings: Settings, vocab_size: int, device: torch.device) -> Model:
+    torch.manual_seed(settings.training.seed)
+    return build_model(settings.family, settings.model, vocab_size).to(device)
+
+
+def _tokenizer(tree: Tree, corpus: Corpus) -> Tokenizer:
+    settings = _settings(tree, "tokenizer", TokenizerSettings)
+    if settings.path:
+        return Tokenizer.load(Path(settings.path))
+    return train_tokenizer((chunk for document in corpus.train.documents() for chunk in document), settings)
+
+
+def _settings(tree: Tree, section: str, cls: type[Any]) -> Any:
+    return parse(cls, tree.get(section, {}), section)
+
+
+def _tell(say: Say, lines: list[str]) -> None:
+    for line in lines:
+        say(line)

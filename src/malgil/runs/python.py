@@ -1,0 +1,87 @@
+"""`malgil.train` and `malgil.import_model`: the commands of these names, for Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from malgil.config import merge, nested
+from malgil.runs.display import Display, Silent
+from malgil.runs.durations import seconds_of
+from malgil.runs.exchange import import_run
+from malgil.runs.failures import failures
+from malgil.runs.run import Run
+from malgil.runs.training import train as _train
+
+
+def train(
+    recipe: str | None = None,
+    *,
+    data: str | Path | Sequence[str | Path] | None = None,
+    config: str | Path | Sequence[str | Path] = (),
+    out: str | Path | None = None,
+    time: str | float | None = None,
+    steps: int | None = None,
+    tokens: int | None = None,
+    epochs: float | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+    **settings: Mapping[str, Any],
+) -> Run:
+    """Train a model and return its run.
+
+    Args:
+        recipe: what to train; the default is `gpt`.
+        data: files, folders, globs, or `builtin`.
+        config: YAML files of settings, laid over the recipe in their order, under everything that is named here.
+        out: the run folder; by default a new one under runs/.
+        time: seconds, or text such as `90s` and `5m`: time for data and optimisation.
+        steps, tokens, epochs: other limits; the first that is reached ends the run.
+        resume: go on with the run in `out`.
+        quiet: say nothing.
+        settings: sections, such as `model={"d_model": 64}` or `training={"batch_size": 8}`.
+
+    Raises:
+        MalgilError: see `malgil.errors`; input errors are `ValueError`s too.
+    """
+    given = {
+        "data.paths": None if data is None else _paths(data),
+        "training.seconds": None if time is None else seconds_of(time),
+        "training.steps": steps,
+        "training.tokens": tokens,
+        "training.epochs": epochs,
+        "training.seed": seed,
+        "training.device": device,
+        "training.threads": threads,
+    }
+    overrides = merge(settings, nested({k: v for k, v in given.items() if v is not None}))
+    where = None if out is None else Path(out)
+    files = [Path(p) for p in _paths(config)]
+    with failures():
+        display = Silent() if quiet else Display()
+        return _train(recipe, overrides, out=where, config_files=files, resume=resume, display=display)
+
+
+def import_model(source: str | Path, out: str | Path, *, allow_pickle: bool = False) -> Run:
+    """Make a run folder of a Hugging Face model folder (GPT-2, Llama, Qwen3), tokenizer included, and return the run.
+
+    Args:
+        source: the model's folder.
+        out: the run folder to make; it does not exist or is empty.
+        allow_pickle: also read a pickle of weights: only from those you trust.
+
+    Raises:
+        CheckpointError: the model cannot be imported.
+        InputError: `out` is in use.
+    """
+    with failures():
+        import_run(Path(source), Path(out), allow_pickle)
+    return Run(out)
+
+
+def _paths(paths: str | Path | Sequence[str | Path]) -> list[str]:
+    return [str(paths)] if isinstance(paths, (str, Path)) else [str(path) for path in paths]

@@ -1,0 +1,125 @@
+"""Recipes: a name, the YAML behind it, and the settings that come out when a person's own are laid over them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from malgil.config import AUTO, Tree, check_values, merge, not_found, parse, read_yaml, to_tree
+from malgil.data.settings import DataSettings
+from malgil.errors import ConfigError, InputError
+from malgil.generation.settings import GenerationSettings
+from malgil.models import family
+from malgil.objectives.settings import ObjectiveSettings
+from malgil.runs.fit import CHOSEN
+from malgil.text.settings import TokenizerSettings
+from malgil.training.settings import TrainingSettings
+
+DEFAULT_RECIPE = "gpt"
+SECTIONS: dict[str, type[Any]] = {
+    "tokenizer": TokenizerSettings,
+    "data": DataSettings,
+    "objective": ObjectiveSettings,
+    "training": TrainingSettings,
+    "generation": GenerationSettings,
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All sections of a run, checked. `model` is the family's own dataclass."""
+
+    recipe: str
+    family: str
+    model: Any
+    tokenizer: TokenizerSettings
+    data: DataSettings
+    objective: ObjectiveSettings
+    training: TrainingSettings
+    generation: GenerationSettings
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with Malgil."""
+    files = resources.files("malgil.recipes").iterdir()
+    return sorted(f.name.removesuffix(".yaml") for f in files if f.name.endswith(".yaml"))
+
+
+def recipe(name: str) -> Tree:
+    """A recipe as one tree, its base laid under it.
+
+    Raises:
+        NotFoundError: with the nearest names.
+    """
+    if name not in recipe_names():
+        raise not_found("recipe", name, recipe_names())
+    tree: Tree = yaml.safe_load((resources.files("malgil.recipes") / f"{name}.yaml").read_text(encoding="utf-8"))
+    base = tree.pop("base", None)
+    return merge(recipe(base), tree) if base else tree
+
+
+def compose(name: str, files: list[Path], overrides: Mapping[str, Any]) -> Tree:
+    """A recipe, the settings files over it in their order, and the overrides over all.
+
+    Every name and value is checked by itself; values may still be `auto`.
+
+    Raises:
+        NotFoundError: an unknown recipe, section, setting, model or objective, with the nearest names.
+        InputError: a value of the wrong type or out of its range.
+    """
+    tree = recipe(name)
+    for path in files:
+        own = read_yaml(path)
+        own.pop("recipe", None)
+        tree = merge(tree, own)
+    tree = merge(tree, overrides)
+    _check_sections(tree)
+    for section, cls in _classes(tree).items():
+        model_name = {"name": tree["model"]["name"]} if section == "model" else {}
+        values = {k: v for k, v in tree.get(section, {}).items() if k not in model_name}
+        tree[section] = model_name | check_values(cls, values, section)
+        for key, value in values.items():
+            if value == AUTO and f"{section}.{key}" not in CHOSEN:
+                raise ConfigError(f"nothing chooses {section}.{key}", "it is 'auto'", "name a value, or leave it out")
+    return {"recipe": name, **tree}
+
+
+def settings_of(tree: Mapping[str, Any]) -> Settings:
+    """The settings of a tree in which nothing is `auto` any more.
+
+    Raises:
+        InputError, NotFoundError, ConfigError
+    """
+    _check_sections(tree)
+    model = dict(tree["model"])
+    name = model.pop("name")
+    config = parse(family(name).config, model, "model")
+    sections = {key: parse(cls, tree.get(key, {}), key) for key, cls in SECTIONS.items()}
+    return Settings(recipe=str(tree.get("recipe", "")), family=name, model=config, **sections)
+
+
+def full_tree(settings: Settings, description: str = "") -> Tree:
+    """Every setting with its value, in the order of `malgil recipes NAME`: what config.yaml holds."""
+    sections = {key: to_tree(getattr(settings, key)) for key in SECTIONS}
+    model = {"name": settings.family, **to_tree(settings.model)}
+    return {"recipe": settings.recipe, "description": description, "model": model, **sections}
+
+
+def _classes(tree: Mapping[str, Any]) -> dict[str, type[Any]]:
+    return {"model": family(tree["model"]["name"]).config, **SECTIONS}
+
+
+def _check_sections(tree: Mapping[str, Any]) -> None:
+    known = ["recipe", "description", "model", *SECTIONS]
+    for key, value in tree.items():
+        if key not in known:
+            raise not_found("setting", key, known)
+        if key in (*SECTIONS, "model") and not isinstance(value, Mapping):
+            raise InputError(f"'{key}' is a section, not a value", fix=f"write {key}.NAME")
+    if not isinstance(tree.get("model", {}).get("name"), str):
+        raise InputError("model.name is missing", fix="name a recipe, or a family with --model.name")

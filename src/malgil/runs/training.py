@@ -1,0 +1,424 @@
+"""`train`: a recipe and data in, a run folder out; and how a run goes on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from malgil.config import AUTO, Tree, flat, merge, read_yaml
+from malgil.errors import CheckpointError, Interrupted, MalgilError, NonFiniteError, ResumeMismatch
+from malgil.generation.text import generate_text
+from malgil.metrics.language import LanguageScore
+from malgil.models.base import CausalLM, count_parameters
+from malgil.objectives.base import Assembled
+from malgil.report.run_report import DataFacts, RunFacts, render_run
+from malgil.runs.display import Display, Silent
+from malgil.runs.estimate import Estimate, estimate
+from malgil.runs.folder import RunFolder, new_folder, newest_run
+from malgil.runs.prepare import prepare
+from malgil.runs.recipe import DEFAULT_RECIPE, compose
+from malgil.runs.run import Run, save_run_weights
+from malgil.runtime.device import resolve_device
+from malgil.runtime.energy import Energy, EnergyMeter
+from malgil.runtime.files import FolderLock, atomic_write
+from malgil.runtime.hardware import describe_hardware, peak_memory
+from malgil.text.tokenizer import Tokenizer
+from malgil.training.checkpoint import (
+    checkpoint_place,
+    fault_in,
+    load_checkpoint,
+    load_state,
+    newest_checkpoint,
+    save_checkpoint,
+)
+from malgil.training.distributed import join_world, leave_world
+from malgil.training.settings import LIMITS
+from malgil.training.signals import SignalWatch
+from malgil.training.trainer import CURE, Hooks
+
+#: settings that a run which goes on may change: how long it goes, and what has no part in the numbers
+FREE_ON_RESUME = {f"training.{k}" for k in (*LIMITS, "patience")} | {"data.workers"}
+MANY_EPOCHS = 4
+OVERFITS = "the model overfits"
+SAMPLE_TOKENS = 200
+
+
+def train(
+    recipe: str | None,
+    overrides: Mapping[str, Any],
+    *,
+    out: Path | None = None,
+    config_files: list[Path] | None = None,
+    resume: bool = False,
+    display: Display | None = None,
+) -> Run:
+    """Train, or go on training.
+
+    Args:
+        recipe: its name; the default is `gpt`.
+        overrides: a tree of settings laid over the recipe.
+        out: the run folder; by default a new one under runs/.
+        config_files: YAML files laid over the recipe, under the overrides.
+        resume: go on with the run in `out`.
+
+    Raises:
+        MalgilError: see `malgil.errors`.
+    """
+    display = display or Display()
+    if resume:
+        folder = RunFolder(out) if out is not None else newest_run()
+        tree = _resumed_tree(folder, recipe, config_files or [], overrides)
+        if folder.weights.exists():
+            with FolderLock(folder.path):
+                step = _last_step(folder)
+            if tree == folder.read_config():
+                limits = [f"{o} {v:.12g}" for k, o in LIMITS.items() if (v := tree["training"].get(k)) is not None]
+                limits += ["--training.patience"] if tree["training"].get("patience") is not None else []
+                display.say(
+                    f"this run is finished, at step {step} ({', '.join(limits)}); raise a limit to train longer"
+                )
+                return Run(folder.path)
+        world = join_world(resolve_device(tree["training"]["device"]))
+    else:
+        tree = compose(recipe or _named(config_files), config_files or [], overrides)
+        world = join_world(resolve_device(tree["training"].get("device", AUTO)))
+        folder = RunFolder(world.agree(new_folder(out, tree["recipe"]).path if world.leads else None))
+    with ExitStack() as stack:
+        stack.callback(leave_world)
+        if not world.leads:
+            display = Silent()
+        elif resume:
+            stack.enter_context(FolderLock(folder.path))
+        session = Session(folder, tree, display, resume=resume)
+        if world.leads and not resume:  # nothing is made on disk before the settings and the data are known to be good
+            folder.path.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FolderLock(folder.path))
+            new_folder(folder.path, tree["recipe"])
+        session.run()
+    return Run(folder.path)
+
+
+def _last_step(folder: RunFolder) -> int:
+    """The step at which a run ended that has weights outside its checkpoints, which only a finished one has.
+
+    Raises:
+        CheckpointError: these weights were imported.
+    """
+    checkpoint = newest_checkpoint(folder.checkpoints)
+    if checkpoint is None:
+        where, fix = str(folder.path), "train a new run"
+        raise CheckpointError("this run has weights but no checkpoint to go on from", where, fix)
+    return int(load_state(checkpoint)["step"])
+
+
+def dry_run(
+    recipe: str | None, overrides: Mapping[str, Any], *, config_files: list[Path] | None = None, display: Display
+) -> Estimate:
+    """What `train` would build, how much memory and time it would take; nothing is written but the token cache."""
+    tree = compose(recipe or _named(config_files), config_files or [], overrides)
+    return estimate(prepare(tree, display.say, progress=display.tokenising))
+
+
+class Session:
+    """One process's work on a run, from the first look at the data to the last word of the report."""
+
+    def __init__(self, folder: RunFolder, tree: Tree, display: Display, *, resume: bool) -> None:
+        self.folder, self.display, self.resume = folder, display, resume
+        tokenizer = Tokenizer.load(folder.tokenizer) if resume and folder.tokenizer.exists() else None
+        self.prepared = prepare(tree, display.say, tokenizer, display.tokenising)
+        self.leads = self.prepared.world.leads
+        self.evaluate = self.prepared.evaluator()
+        self.warnings: list[str] = []
+        self.meter = self._meter(None)
+        self.started = f"{datetime.now():%Y-%m-%d %H:%M}"
+        self.status = "running"
+        self.watch = SignalWatch()
+        self.trainer = self.prepared.trainer(
+            Hooks(
+                log=self._log,
+                evaluate=self._evaluate,
+                sample=self._sample,
+                save=self._save,
+                signal=lambda: self.watch.pending,
+                progress=display.progress,
+            )
+        )
+
+    def run(self) -> None:
+        """Train to the end, or raise what stopped it, with the run folder telling the same."""
+        checkpoint = newest_checkpoint(self.folder.checkpoints) if self.resume else None
+        if checkpoint is not None:
+            self._restore(checkpoint)
+        if self.resume and self.trainer.done and self.folder.weights.exists():
+            self.display.say(f"this run is {self.trainer.stopped or 'finished'}; raise a limit to train longer")
+            return
+        if self.leads:
+            self._begin()
+        self.display.start(self.prepared, self.trainer)
+        try:
+            with self.watch, self.meter:
+                self.status = self.trainer.run()
+        except MalgilError as error:
+            self.status = "interrupted" if isinstance(error, Interrupted) else f"failed: {error}"
+            self._report()
+            raise
+        finally:
+            self.display.stop()
+        self._finish()
+
+    # -- what the trainer asks for between steps --------------------------------------------------
+
+    def _log(self, line: dict[str, Any]) -> None:
+        self.meter.read()  # counters wrap around: read them now and then
+        if not self.leads:
+            return
+        self.folder.append(self.folder.metrics, line)
+        if line["step"] == 1:
+            self._check_first_loss(line["loss"])
+        if "val_loss" in line:
+            self.display.evaluated(line)
+            self._check_overfitting(line)
+            self._report()
+
+    def _evaluate(self) -> dict[str, Any]:
+        def task(assembled: Assembled) -> LanguageScore:
+            return self.evaluate(_language_model(assembled), self._stop_evaluating)
+
+        score = self.trainer.beside(task)
+        return {
+            "val_loss": score.loss,
+            "val_perplexity": score.perplexity,
+            "val_bits_per_byte": score.bits_per_byte,
+        }
+
+    def _stop_evaluating(self) -> None:
+        """A signal during evaluation saves what the last step left and stops."""
+        if self.watch.pending and self.prepared.world.size == 1:
+            self._save()
+            raise self.trainer.interrupted(self.watch.pending)
+
+    def _sample(self, step: int) -> None:
+        settings = replace(self.prepared.settings.generation, max_tokens=SAMPLE_TOKENS, seed=0, samples=1)
+
+        def task(assembled: Assembled) -> str:
+            model = _language_model(assembled).eval()
+            # a compiled block would be compiled anew for every length of the cache
+            with torch.compiler.set_stance("force_eager"):
+                return generate_text(model, self.prepared.tokenizer, [""], settings)[0].text
+
+        try:
+            text = self.trainer.beside(task)
+        except NonFiniteError as error:  # it speaks of a finished model
+            raise NonFiniteError(error.what, f"step {step}", CURE) from None
+        if self.leads:
+            self.folder.append(self.folder.samples, {"step": step, "prompt": "", "text": text})
+            self.display.sample(step, text)
+
+    def _save(self) -> None:
+        snapshot = self.trainer.snapshot(
+            {
+                "fingerprints": self._fingerprints(),
+                "energy": asdict(self.meter.read()),
+                "warnings": self.warnings,
+                "started": self.started,
+            }
+        )
+        if self.leads:
+            progress = self.trainer.progress
+            save_checkpoint(self.folder.checkpoints, progress.step, snapshot, progress.best_step)
+
+    # -- beginning and end ------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Write what describes the run, before the first step."""
+        self.folder.write_config(self.prepared.tree)
+        if not self.folder.tokenizer.exists():
+            self.prepared.tokenizer.save(self.folder.tokenizer)
+        self.folder.weights.unlink(missing_ok=True)  # of a run that is trained longer: no longer its own
+        self.folder.forget_after(self.trainer.progress.step)
+        epochs = self.prepared.planned_steps / self.prepared.batches.steps_per_epoch
+        if epochs > MANY_EPOCHS:
+            self._warn(
+                f"the training text will be read about {epochs:.0f} times; beyond {MANY_EPOCHS} times repeated text"
+                " teaches less and less: more text, a smaller model or dropout would help"
+            )
+
+    def _restore(self, checkpoint: Path) -> None:
+        snapshot = load_checkpoint(checkpoint)
+        state = snapshot.state
+        changed = [k for k, v in self._fingerprints().items() if state["fingerprints"].get(k) != v]
+        if changed:
+            raise ResumeMismatch(
+                f"the {' and the '.join(changed)} changed since this run began",
+                str(self.folder.path),
+                "bring back what it was, or train a new run",
+            )
+        self.trainer.restore(snapshot)
+        self.meter = self._meter(Energy(**state["energy"]))
+        self.warnings, self.started = list(state["warnings"]), state["started"]
+        self.display.say(f"going on from step {self.trainer.progress.step:,}")
+
+    def _finish(self) -> None:
+        """Leave the weights that were asked for, and the report."""
+        progress = self.trainer.progress
+        if self.leads:
+            step = self._kept_step()
+            weights = load_checkpoint(checkpoint_place(self.folder.checkpoints, step)).model
+            save_run_weights(weights, self.folder.weights)
+            if step != progress.step:
+                self._warn(
+                    f"the kept weights are those of step {step}, the best of the evaluations and not the last:"
+                    " evaluate on other text for a figure that nothing was selected by"
+                )
+            self._report()
+            self.display.finished(self.folder, self.status)
+
+    def _kept_step(self) -> int:
+        """The step whose weights the run keeps: the best if that was asked for and it is intact, or the last."""
+        progress = self.trainer.progress
+        if self.prepared.settings.training.keep == "last" or progress.best_step is None:
+            return progress.step
+        best = checkpoint_place(self.folder.checkpoints, progress.best_step)
+        if fault := fault_in(best):
+            self._warn(f"the best checkpoint {best} is not used: {fault}; the last weights are kept")
+            return progress.step
+        return progress.best_step
+
+    def _fingerprints(self) -> dict[str, str]:
+        return {
+            "training data": self.prepared.train.fingerprint,
+            "validation data": self.prepared.validation.fingerprint,
+            "tokenizer": self.prepared.tokenizer.fingerprint,
+        }
+
+    def _meter(self, previous: Energy | None) -> EnergyMeter:
+        device = self.prepared.device
+        cards = (device.index or 0,) if device.type == "cuda" else ()
+        return EnergyMeter(cuda_devices=cards, previous=previous)
+
+    # -- what a person should know ----------------------------------------------------------------
+
+    def _warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+            self.display.warn(text)
+
+    def _check_first_loss(self, loss: float) -> None:
+        expected = math.log(self.prepared.tokenizer.vocab_size)
+        if abs(loss - expected) > 0.15 * expected + 0.2:
+            self._warn(
+                f"the first loss is {loss:.2f}, but a model that knows nothing has ln(vocabulary) = {expected:.2f}:"
+                " something is wrong with the initialisation or the data"
+            )
+
+    def _check_overfitting(self, line: dict[str, Any]) -> None:
+        progress = self.trainer.progress
+        if any(warning.startswith(OVERFITS) for warning in self.warnings):
+            return
+        if progress.worse_in_a_row >= 2 and line["val_loss"] > 1.01 * (progress.best_loss or math.inf):
+            self._warn(
+                f"{OVERFITS}: validation loss rose from {progress.best_loss:.3f} at step {progress.best_step}"
+                f" to {line['val_loss']:.3f}; stop earlier, add dropout, or use more text"
+            )
+
+    def _language(self) -> str:
+        """Of the report: Korean where the text is."""
+        text = self.prepared.tokenizer.decode(self.prepared.validation.tokens[:2000].tolist())
+        return "ko" if sum("가" <= c <= "힣" for c in text) > 0.2 * len(text) else "en"
+
+    def _metrics(self) -> list[dict[str, Any]]:
+        return self.folder.lines(self.folder.metrics)
+
+    def _report(self) -> None:
+        if not self.leads:
+            return
+        run = self.prepared
+        progress, gpu = self.trainer.progress, run.device.type == "cuda"
+        facts = RunFacts(
+            recipe=run.settings.recipe,
+            family=run.settings.family,
+            parameters=count_parameters(run.model),
+            data=DataFacts(
+                vocab_size=run.tokenizer.vocab_size,
+                tokenizer=run.tokenizer.kind,
+                train_tokens=len(run.train),
+                train_bytes=run.train.n_bytes,
+                train_documents=run.corpus.train.n_documents,
+                validation_tokens=len(run.validation),
+                validation_bytes=run.validation.n_bytes,
+                validation_documents=run.corpus.validation.n_documents,
+                unknown=run.validation.n_unknown,
+                epochs=progress.step / run.batches.steps_per_epoch,
+                sources=run.settings.data.paths,
+            ),
+            status=self.status,
+            metrics=self._metrics(),
+            samples=self.folder.lines(self.folder.samples),
+            warnings=self.warnings,
+            config=run.tree,
+            hardware=describe_hardware(),
+            energy=self.meter.read(),
+            peak_memory=peak_memory(),
+            peak_gpu_memory=torch.cuda.max_memory_allocated(run.device) if gpu else None,
+            name=self.folder.path.name,
+            started=self.started,
+        )
+        atomic_write(self.folder.report, render_run(facts, self._language()))
+
+
+def _language_model(assembled: Assembled) -> CausalLM:
+    assert isinstance(assembled.body, CausalLM)
+    return assembled.body
+
+
+def _named(config_files: list[Path] | None) -> str:
+    """The recipe that settings files name, as a run's config.yaml does; else the default."""
+    named = [read_yaml(path).get("recipe") for path in config_files or []]
+    return next((str(name) for name in reversed(named) if name), DEFAULT_RECIPE)
+
+
+def _lowers(key: str, before: Any, value: Any) -> bool:
+    """Whether a limit of the run would become a smaller one."""
+    return key.startswith("training.") and before is not None and value is not None and value < before
+
+
+def _resumed_tree(folder: RunFolder, recipe: str | None, files: list[Path], overrides: Mapping[str, Any]) -> Tree:
+    """The settings on disk, with limits raised or taken away.
+
+    Raises:
+        ResumeMismatch: anything else that is named differs.
+    """
+    stored = folder.read_config()
+    asked: Tree = {}
+    for path in files:
+        asked = merge(asked, read_yaml(path))
+    asked = merge(asked, overrides)
+    if recipe is not None and recipe != stored["recipe"]:
+        asked["recipe"] = recipe
+    checked = compose(stored["recipe"], [], {k: v for k, v in asked.items() if k != "recipe"})
+    before, wanted = flat(stored), flat(asked)
+    after = flat(checked)
+    differing = []
+    for key in wanted:
+        value = wanted[key] if key == "recipe" else after[key]
+        if key == "description":
+            continue
+        if key in FREE_ON_RESUME and not _lowers(key, before.get(key), value):
+            section, _, name = key.partition(".")
+            stored[section][name] = value
+        elif value != AUTO and value != before.get(key):
+            differing.append(f"{key}: {before.get(key)!r} in the run, {value!r} asked")
+    if differing:
+        raise ResumeMismatch(
+            "this would be another run: " + ", ".join(differing),
+            str(folder.path),
+            "leave these out, or train a new run",
+        )
+    return stored

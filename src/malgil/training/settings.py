@@ -1,0 +1,49 @@
+"""The settings of training, the same for every model and objective."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from malgil.config import setting
+
+#: the settings that end a run, and their options on the command line
+LIMITS = {"steps": "--steps", "tokens": "--tokens", "epochs": "--epochs", "seconds": "--time"}
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """One step reads batch_size x accumulate rows, whatever the number of processes."""
+
+    steps: int | None = setting(None, "stop after this many steps", low=1)
+    tokens: int | None = setting(None, "stop after this many tokens", low=1)
+    epochs: float | None = setting(None, "stop after this many passes over the data", above=0)
+    seconds: float | None = setting(None, "stop after this much time for data and optimisation", above=0)
+    batch_size: int = setting(12, "rows of a micro-batch, shared by all processes", low=1)
+    accumulate: int = setting(1, "micro-batches of a step", low=1)
+    optimizer: str = setting("adamw", "adamw, or muon for matrices with AdamW for the rest", choices=["adamw", "muon"])
+    learning_rate: float = setting(1e-3, "AdamW's rate at its highest", above=0)
+    muon_learning_rate: float = setting(0.02, "Muon's rate at its highest", above=0)
+    schedule: str = setting(
+        "cosine", "shape of the rate over the run", choices=["constant", "linear", "cosine", "trapezoid"]
+    )
+    warmup: float = setting(100, "steps of rising rate; a recipe may give a share of the run, below 1", low=0)
+    cooldown: float = setting(0.5, "share of the run over which a trapezoid falls", low=0, high=1)
+    final_rate: float = setting(0.1, "rate at the end, as a share of the highest", low=0, high=1)
+    beta1: float = setting(0.9, "AdamW: decay of the mean gradient", low=0, high=0.9999)
+    beta2: float = setting(0.99, "AdamW: decay of the mean squared gradient", low=0, high=0.99999)
+    eps: float = setting(1e-8, "AdamW: added to the root of the mean square", above=0)
+    momentum: float = setting(0.95, "Muon: decay of the mean gradient", low=0, high=0.9999)
+    weight_decay: float = setting(0.1, "decoupled decay of matrices", low=0)
+    clip: float | None = setting(1.0, "largest norm of the gradient; none = no clipping", above=0)
+    evaluate_every: int | None = setting(None, "steps between evaluations; none = at the end only", low=1)
+    checkpoint_every: int | None = setting(None, "steps between checkpoints; none = at the end only", low=1)
+    sample_every: int | None = setting(None, "steps between samples for the report; none = at the end only", low=1)
+    log_every: int = setting(10, "steps between lines of metrics.jsonl", low=1)
+    patience: int | None = setting(None, "stop after this many evaluations without a better one", low=1)
+    keep: str = setting("best", "weights of the finished run, by validation loss", choices=["best", "last"])
+    seed: int = setting(1337, "of initialisation, data order and dropout", low=0, high=2**31 - 1)
+    device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
+    precision: str = setting("auto", "arithmetic; auto = bf16 where it is faster", choices=["auto", "fp32", "bf16"])
+    threads: int | None = setting(None, "CPU threads; none = all cores", low=1)
+    compile: str = setting("auto", "torch.compile of the blocks; auto = on CUDA", choices=["auto", "on", "off"])
+    shard: bool = setting(False, "share weights and optimizer among processes (fully_shard) instead of copying (DDP)")

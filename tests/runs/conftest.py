@@ -1,0 +1,21 @@
+"""A corpus of two languages, and disks that need not be waited for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from run_cases import sentences
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_disks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test here takes the power away, and confirmed writes are half of a tiny run's time."""
+    monkeypatch.setattr("os.fsync", lambda handle: None)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "text.txt"
+    path.write_text(sentences(1400), encoding="utf-8")
+    return path

@@ -1,0 +1,96 @@
+"""Tiny runs of every recipe: some milliseconds a step, with dropout, shuffling and accumulation on."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+from malgil.config import Tree, merge
+from malgil.runs.display import Display
+from malgil.runs.run import Run
+from malgil.runs.training import train
+
+ENGLISH = ["the", "river", "a", "word", "of", "over", "light", "carries", "stone", "and", "then", "morning"]
+KOREAN = ["말길", "산은", "물이", "흐른다", "높고", "나무", "아래에서", "바람을", "읽는다", "새벽", "그리고", "책"]
+
+ATTENTION = {"n_layers": 2, "n_heads": 2, "d_model": 16, "max_len": 12, "dropout": 0.1}
+RECURRENT = {"n_layers": 2, "d_model": 16, "max_len": 6, "dropout": 0.1}
+MODELS: dict[str, dict[str, Any]] = {
+    "gpt2": ATTENTION,
+    "gpt": ATTENTION,
+    "rnn": RECURRENT,
+    "gru": RECURRENT,
+    "lstm": RECURRENT,
+}
+TRAINING = {
+    "steps": 12,
+    "batch_size": 2,
+    "accumulate": 2,
+    "warmup": 2,
+    "evaluate_every": 5,
+    "checkpoint_every": 3,
+    "sample_every": 6,
+    "log_every": 1,
+    "precision": "fp32",
+    "threads": 1,
+    "device": "cpu",
+}
+
+
+def sentences(n_words: int, seed: int = 0) -> str:
+    """Text of English and Korean words, a sentence a line."""
+    draw = random.Random(seed)
+    return "\n".join(" ".join(draw.choices(ENGLISH + KOREAN, k=7)) + "." for _ in range(n_words // 7))
+
+
+def overrides(recipe: str, corpus: Path, **changed: Any) -> Tree:
+    """The settings of a tiny run; `changed` holds sections."""
+    tiny: Tree = {
+        "data": {"paths": [str(corpus)]},
+        "tokenizer": {"kind": "char"},
+        "model": MODELS[recipe],
+        "training": TRAINING,
+    }
+    return merge(tiny, changed)
+
+
+class Recorder(Display):
+    """Keeps what was said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.said)
+
+
+def trained(recipe: str, corpus: Path, out: Path, display: Display | None = None, **changed: Any) -> Run:
+    """A finished tiny run."""
+    return train(recipe, overrides(recipe, corpus, **changed), out=out, display=display or Recorder())
+
+
+def resumed(out: Path, display: Display | None = None, **changed: Any) -> Run:
+    """The run in `out`, gone on with to its end."""
+    return train(None, changed, out=out, resume=True, display=display or Recorder())
+
+
+def steps_saved(out: Path) -> list[int]:
+    """The steps of the checkpoints that are there."""
+    return sorted(int(p.name[5:]) for p in (out / "checkpoints").iterdir() if not p.name.startswith("."))
+
+
+def bits(out: Path) -> dict[str, Any]:
+    """All that must be the same in two runs that are one: weights, optimizer, carried states, logged numbers."""
+    last = out / "checkpoints" / f"step-{steps_saved(out)[-1]:06d}"
+    tensors = {p.name: p.read_bytes() for p in last.glob("*.safetensors")}
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    logged = [{k: v for k, v in line.items() if k not in ("seconds", "tokens_per_second")} for line in lines]
+    samples = (out / "samples.jsonl").read_text(encoding="utf-8")
+    return {**tensors, "kept": (out / "model.safetensors").read_bytes(), "logged": logged, "samples": samples}

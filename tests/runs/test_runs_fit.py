@@ -1,0 +1,111 @@
+"""How recipes fit themselves: every `auto` becomes a number, by rules that grow with the budget."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from malgil.config import AUTO, flat
+from malgil.errors import ConfigError
+from malgil.models import FAMILIES
+from malgil.runs import fit
+from malgil.runs.prepare import _block_parameters
+from malgil.runs.recipe import compose, recipe_names, settings_of
+
+CORE = 1.6e11  # FLOP/s of one core with bf16 instructions
+
+
+def fitted(recipe: str, *, rate: float = CORE, n_tokens: int = 1_000_000, vocab: int = 67, **training: Any) -> Any:
+    tree = copy.deepcopy(compose(recipe, [], {"training": training, "tokenizer": {"kind": "char"}}))
+    fit.fit_budget(tree, "cpu")
+    fit.fit_tokenizer(tree, n_tokens)
+    fit.fit_model(
+        tree,
+        n_tokens=n_tokens,
+        vocab_size=vocab,
+        device="cpu",
+        rate=lambda: rate,
+        count=lambda model: _block_parameters(model, vocab),
+    )
+    fit.fit_rhythm(tree, 1000)
+    return tree
+
+
+@pytest.mark.parametrize("recipe", recipe_names())
+def test_nothing_stays_open(recipe: str) -> None:
+    tree = fitted(recipe, seconds=60.0)
+    open_ = [k for k, v in flat(tree).items() if v == AUTO and k not in ("training.precision", "training.device")]
+    assert [k for k in open_ if k != "training.compile"] == []
+    settings = settings_of(tree)
+    assert settings.family in FAMILIES
+    assert fit.rhythm_is_set(tree)
+
+
+def blocks(tree: Any) -> int:
+    return _block_parameters(tree["model"], 67)
+
+
+@pytest.mark.parametrize("recipe", ["gpt", "gpt2", "lstm", "rnn"])
+def test_more_time_or_a_faster_machine_gives_a_larger_model(recipe: str) -> None:
+    sizes = [blocks(fitted(recipe, seconds=s)) for s in (6.0, 120.0, 3600.0, 86400.0)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[1] < sizes[-1]
+    assert blocks(fitted(recipe, seconds=60.0, rate=100 * CORE)) > blocks(fitted(recipe, seconds=60.0))
+
+
+def test_the_sizes_that_were_measured_come_out() -> None:
+    """docs/results.md: a sixth of a minute wants about 0.35 M parameters, two minutes 0.75 M."""
+    short, long = fitted("gpt", seconds=16.7), fitted("gpt", seconds=117.0)
+    assert 250_000 < blocks(short) < 600_000
+    assert (long["model"]["n_layers"], long["model"]["d_model"], long["model"]["max_len"]) == (4, 128, 64)
+    assert 700_000 < blocks(long) < 800_000
+    assert 10 <= short["training"]["batch_size"] < long["training"]["batch_size"] <= 24
+    assert 0.025 < long["training"]["muon_learning_rate"] < short["training"]["muon_learning_rate"] < 0.05
+    assert 0.95 <= short["training"]["beta2"] < long["training"]["beta2"] <= 0.99
+
+
+def test_what_is_named_stays() -> None:
+    tree = compose(
+        "gpt", [], {"model": {"d_model": 72, "n_heads": 3, "d_ff": 100}, "training": {"batch_size": 7, "seconds": 60.0}}
+    )
+    tree["tokenizer"]["kind"] = "char"
+    fit.fit_model(
+        tree, n_tokens=10**6, vocab_size=67, device="cpu", rate=lambda: CORE, count=lambda m: _block_parameters(m, 67)
+    )
+    assert (tree["model"]["d_model"], tree["model"]["n_heads"], tree["model"]["d_ff"]) == (72, 3, 100)
+    assert tree["training"]["batch_size"] == 7
+    assert isinstance(tree["model"]["n_layers"], int)
+
+
+def test_a_run_limited_by_steps_times_nothing() -> None:
+    def refuse() -> float:
+        raise AssertionError("the machine was timed")
+
+    tree = compose("gpt", [], {"training": {"steps": 300}})
+    tree["tokenizer"]["kind"] = "char"
+    fit.fit_model(
+        tree, n_tokens=10**6, vocab_size=67, device="cpu", rate=refuse, count=lambda m: _block_parameters(m, 67)
+    )
+    assert tree["training"]["batch_size"] >= 8
+
+
+def test_a_little_text_is_read_by_characters_and_gets_a_short_context() -> None:
+    tree = compose("gpt", [], {})
+    assert fit.fit_tokenizer(tree, 50_000) == ["tokenizer: char"]
+    big = compose("gpt", [], {})
+    fit.fit_tokenizer(big, 50_000_000)
+    assert (big["tokenizer"]["kind"], big["tokenizer"]["vocab_size"]) == ("bpe", 32768)
+    assert fitted("gpt", seconds=60.0, n_tokens=1500)["model"]["max_len"] == 16
+
+
+def test_auto_where_nothing_chooses_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"nothing chooses training\.weight_decay"):
+        compose("gpt", [], {"training": {"weight_decay": AUTO}})
+
+
+def test_without_a_limit_a_time_is_chosen_and_said() -> None:
+    tree = compose("gpt", [], {})
+    assert fit.fit_budget(tree, "cpu") == ["no limit given: training for 120 s"]
+    assert fit.fit_budget(compose("gpt", [], {"training": {"steps": 5}}), "cpu") == []
