@@ -92,7 +92,7 @@ def replicate(assembled: Assembled, world: World) -> nn.Module:
     """The module to call: with several processes and whole weights, one that averages gradients."""
     if world.size == 1 or isinstance(assembled, FSDPModule):
         return assembled
-    return DistributedDataParallel(assembled, broadcast_buffers=False)
+    return DistributedDataParallel(assembled)
 
 
 def accumulating(module: nn.Module, last: bool) -> contextlib.AbstractContextManager[Any]:
