@@ -26,7 +26,7 @@ C0 = 3.4e11
 UTILISATION = 0.35
 CHINCHILLA = 20.0
 #: a small text is not given to a large model, however long it may train
-MOST_PARAMETERS_PER_TOKEN = 2.0
+MOST_PARAMETERS_PER_TOKEN = 8.0
 DEFAULT_SECONDS = {"cpu": 120.0, "cuda": 600.0, "mps": 300.0}
 #: layers and width, from small to large; a family that fixes one of them ignores it here
 LADDER = [
