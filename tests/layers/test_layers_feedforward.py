@@ -6,9 +6,10 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from malgil.errors import NotFoundError
-from malgil.layers.feedforward import GELUFeedForward, SwiGLU
+from malgil.layers.feedforward import GELUFeedForward, SwiGLU, gelu
 
 
 def test_swiglu_equals_its_equation() -> None:
@@ -39,3 +40,27 @@ def test_gelu_equals_its_equation(activation: str, bias: bool) -> None:
 def test_unknown_activation_names_the_nearest() -> None:
     with pytest.raises(NotFoundError, match="gelu_tanh"):
         GELUFeedForward(3, 7, "gelu_tan")  # type: ignore[arg-type]
+
+
+def test_the_table_of_gelu_is_pytorchs_own_function_bit_for_bit() -> None:
+    every = torch.arange(1 << 16, dtype=torch.int32).to(torch.uint16).view(torch.bfloat16)
+    normal = every[every.isfinite() & (every.abs() >= 2.0**-120)]  # subnormal results may be flushed to 0
+    x = normal.view(-1, 16).mT.requires_grad_()  # also where memory is not in order
+    plain = x.detach().clone().requires_grad_()
+    grad = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).bfloat16()
+    y, expected = gelu(x, "gelu_tanh"), F.gelu(plain, approximate="tanh")
+    assert torch.equal(y, expected)
+    y.backward(grad)
+    expected.backward(grad)
+    assert x.grad is not None
+    assert plain.grad is not None
+    assert x.grad.isfinite().all()
+    near = x.detach().abs() < 100
+    # the tolerance is for the formula's own rounding where tanh is nearly 1
+    torch.testing.assert_close(x.grad[near], plain.grad[near], rtol=2**-7, atol=1e-6)
+
+
+def test_gelu_in_fp32_is_not_tabulated() -> None:
+    x = torch.linspace(-3, 3, 7)
+    assert torch.equal(gelu(x, "gelu_tanh"), F.gelu(x, approximate="tanh"))
+    assert torch.equal(gelu(x, "gelu"), F.gelu(x))
