@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import malgil
+from malgil.cli.tables import score_lines
 from malgil.errors import InputError
 from malgil.generation.text import Completion
 from malgil.runs.durations import seconds_of
@@ -74,6 +75,24 @@ def test_evaluate(run: malgil.Run, tmp_path: Path) -> None:
     unseen.write_text("漢字" * 9, encoding="utf-8")
     assert run.evaluate(unseen)["bits_per_byte"] is None
     assert "unknown" in run.evaluate(unseen)["not_comparable"]
+
+
+def test_a_score_of_the_text_that_chose_the_weights_says_so(tmp_path: Path) -> None:
+    text = tmp_path / "글.txt"
+    text.write_text(TEXT, encoding="utf-8")
+    shape = {"n_layers": 1, "n_heads": 1, "d_model": 8, "max_len": 16}
+
+    def trained(name: str, **training: Any) -> malgil.Run:
+        settings = {"batch_size": 2, "precision": "fp32", "threads": 1, **training}
+        return malgil.train(
+            "gpt2", data=text, out=tmp_path / name, steps=4, quiet=True, model=shape, training=settings, device="cpu"
+        )
+
+    chosen, last = trained("chosen", evaluate_every=2), trained("last", evaluate_every=2, keep="last")
+    assert "chosen by this text" in chosen.evaluate()["caution"]
+    assert "caution" not in chosen.evaluate(text)
+    assert "caution" not in last.evaluate()
+    assert "note: the kept weights were chosen" in score_lines(chosen.evaluate())
 
 
 def test_a_run_that_was_loaded_is_the_one_that_was_trained(run: malgil.Run) -> None:

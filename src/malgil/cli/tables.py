@@ -33,6 +33,8 @@ def score_lines(result: dict[str, Any]) -> str:
             lines.append(f"{label:<24} {value:,}" if isinstance(value, int) else f"{label:<24} {value:.4f}")
         elif key == "bits_per_byte" and (reason := result.get("not_comparable")):
             lines.append(f"{label:<24} {reason}")
+    if caution := result.get("caution"):
+        lines.append(f"note: {caution}")
     return "\n".join(lines)
 
 

@@ -31,6 +31,7 @@ from malgil.training.checkpoint import load_weights, newest_checkpoint, save_wei
 from malgil.training.settings import TrainingSettings
 
 BODY = "body."
+CAUTION = "the kept weights were chosen by this text: give --data with other text for a figure that chose nothing"
 _RESTORE = "restore the run's files as they were, or train again"
 
 
@@ -143,7 +144,8 @@ class Run:
 
         Returns:
             loss (nats a token), perplexity, bits_per_byte (None where it would not be comparable, for the reason in
-            `not_comparable`), tokens, bytes, unknown; for a recurrent model `carried_loss`, its state carried on.
+            `not_comparable`), tokens, bytes, unknown; for a recurrent model `carried_loss`, its state carried on;
+            `caution` where the text is the one by which the kept weights were chosen.
         """
         own = to_tree(self.settings.data)
         with failures():
@@ -157,7 +159,17 @@ class Run:
             score = evaluator(self.settings, self.tokenizer, token_store(part, self.tokenizer), self.device)
             result = score(model).to_dict()
             carried = score.carried(model)
-        return result if carried is None else {**result, "carried_loss": carried}
+        if carried is not None:
+            result["carried_loss"] = carried
+        if data is None and self._chosen_by_validation:
+            result["caution"] = CAUTION
+        return result
+
+    @property
+    def _chosen_by_validation(self) -> bool:
+        """Whether the kept weights are the best of several evaluations, so that the score of their part is too good."""
+        evaluations = sum("val_loss" in line for line in self.metrics)
+        return self.settings.training.keep == "best" and evaluations > 1
 
     def generation_settings(self, **settings: Any) -> GenerationSettings:
         """The run's own settings of generation with some of them replaced.
