@@ -5,8 +5,10 @@ They are forked from a server that has imported PyTorch once and done nothing el
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
+import signal
 import socket
 import sys
 import time
@@ -36,7 +38,7 @@ def arguments(recipe: str, corpus: Path, out: Path, model: Tree | None = None, *
 def start(words: list[str], log: Path, **environment: str) -> ForkServerProcess:
     """`malgil WORDS...` with all that it prints in `log`."""
     given = {"MALGIL_CACHE": os.environ["MALGIL_CACHE"], **environment}
-    process = CONTEXT.Process(target=_work, args=(words, str(log), given))
+    process = CONTEXT.Process(target=_work, args=(words, str(log), given), name=str(log))
     process.start()
     return process
 
@@ -45,8 +47,10 @@ def finish(process: ForkServerProcess) -> int:
     """Wait for the end of a process; returns its exit status, negative where a signal ended it."""
     process.join(PATIENCE)
     if process.exitcode is None:
+        os.kill(process.pid or 0, signal.SIGABRT)  # faulthandler writes where every thread stands
+        process.join(10)
         process.kill()
-        raise TimeoutError(f"a process has not ended in {PATIENCE:.0f} s")
+        raise TimeoutError(f"a process has not ended in {PATIENCE:.0f} s:\n{Path(process.name).read_text('utf-8')}")
     return process.exitcode
 
 
@@ -83,5 +87,6 @@ def _work(words: list[str], log: str, environment: dict[str, str]) -> None:
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(handle, stream)
+    faulthandler.enable(handle)
     multiprocessing.set_start_method("fork", force=True)  # the platform's own for the loader's workers
     sys.exit(main(words))

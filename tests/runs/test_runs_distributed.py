@@ -73,6 +73,10 @@ def test_checkpoints_fit_any_number_of_processes(recipe: str, corpus: Path, tmp_
     carry = load_file(out / "checkpoints" / "step-000012" / "optimizer.safetensors")
     expected = load_file(tmp_path / "whole" / "checkpoints" / "step-000012" / "optimizer.safetensors")
     assert {k: v.shape for k, v in carry.items()} == {k: v.shape for k, v in expected.items()}
+    # a finished run stays as it is; the leader alone looks, so that nobody finds the folder locked
+    assert run_pair(["train", "--resume", "--out", str(out)], tmp_path / "again") == [0, 0]
+    assert "this run is finished, at step 12" in (tmp_path / "again.0").read_text(encoding="utf-8")
+    assert (tmp_path / "again.1").read_text(encoding="utf-8") == ""
 
 
 def test_torchrun_with_bf16_and_shards(corpus: Path, tmp_path: Path) -> None:

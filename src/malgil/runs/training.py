@@ -75,26 +75,21 @@ def train(
     if resume:
         folder = RunFolder(out) if out is not None else newest_run()
         tree = _resumed_tree(folder, recipe, config_files or [], overrides)
-        if folder.weights.exists():
-            with FolderLock(folder.path):
-                step = _last_step(folder)
-            if tree == folder.read_config():
-                limits = [f"{o} {v:.12g}" for k, o in LIMITS.items() if (v := tree["training"].get(k)) is not None]
-                limits += ["--training.patience"] if tree["training"].get("patience") is not None else []
-                display.say(
-                    f"this run is finished, at step {step} ({', '.join(limits)}); raise a limit to train longer"
-                )
-                return Run(folder.path)
-        world = join_world(resolve_device(tree["training"]["device"]))
     else:
         tree = compose(recipe or _named(config_files), config_files or [], overrides)
-        world = join_world(resolve_device(tree["training"].get("device", AUTO)))
-        folder = RunFolder(world.agree(new_folder(out, tree["recipe"]).path if world.leads else None))
     with ExitStack() as stack:
+        world = join_world(resolve_device(tree["training"].get("device", AUTO)))
         stack.callback(leave_world)
         if not world.leads:
             display = Silent()
-        elif resume:
+        if not resume:
+            folder = RunFolder(world.agree(new_folder(out, tree["recipe"]).path if world.leads else None))
+        elif step := world.agree(_finished_at(folder, tree) if world.leads else None):  # one process takes the lock
+            limits = [f"{o} {v:.12g}" for k, o in LIMITS.items() if (v := tree["training"].get(k)) is not None]
+            limits += ["--training.patience"] if tree["training"].get("patience") is not None else []
+            display.say(f"this run is finished, at step {step} ({', '.join(limits)}); raise a limit to train longer")
+            return Run(folder.path)
+        elif world.leads:
             stack.enter_context(FolderLock(folder.path))
         session = Session(folder, tree, display, resume=resume)
         if world.leads and not resume:  # nothing is made on disk before the settings and the data are known to be good
@@ -103,6 +98,15 @@ def train(
             new_folder(folder.path, tree["recipe"])
         session.run()
     return Run(folder.path)
+
+
+def _finished_at(folder: RunFolder, tree: Tree) -> int | None:
+    """The step at which the run ended, if it did and `tree` does not ask for more."""
+    if not folder.weights.exists():
+        return None
+    with FolderLock(folder.path):
+        step = _last_step(folder)
+    return step if tree == folder.read_config() else None
 
 
 def _last_step(folder: RunFolder) -> int:
