@@ -31,7 +31,7 @@ ATTENTION = [case for case, (name, _) in WIRINGS.items() if name != "rnn_lm"]
 def tiny(case: str, **changed: Any) -> CausalLM:
     """A model whose next tokens depend strongly on what came before, in evaluation mode."""
     name, settings = WIRINGS[case]
-    torch.manual_seed(3)
+    torch.manual_seed(4)
     model = build_model(name, family(name).config(**{**settings, **changed}), VOCAB).eval()
     with torch.no_grad():
         for parameter in model.parameters():

@@ -11,6 +11,7 @@ Cells are PyTorch's own; dropout between them as in Zaremba et al. 2014.
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,8 @@ from malgil.errors import ConfigError, InputError
 from malgil.layers.state import RecurrentState
 from malgil.models.base import CausalLM, Output, State
 
+#: embeddings begin in U(-0.1, 0.1), whose standard deviation is 0.1 / sqrt(3)
+EMBEDDING = 0.1
 CELLS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 
@@ -71,15 +74,22 @@ class RNNLM(CausalLM):
         self._initialise()
 
     def _initialise(self) -> None:
-        """U(-0.1, 0.1) for the embedding and output layer, orthogonal recurrences; an LSTM begins by remembering."""
-        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        """U(-0.1, 0.1) for the embedding and output layer, orthogonal recurrences; an LSTM begins by remembering.
+
+        The first layer's weights make up for small embeddings, so that its sums of inputs begin with a standard
+        deviation of 1. With Glorot's scale, which takes inputs of size 1, gates hardly depend on the token, and a
+        model stays at the frequencies of words for hundreds of steps (docs/results.md, 3).
+        """
+        nn.init.uniform_(self.embedding.weight, -EMBEDDING, EMBEDDING)
         if self.head is not None:
-            nn.init.uniform_(self.head.weight, -0.1, 0.1)
+            nn.init.uniform_(self.head.weight, -EMBEDDING, EMBEDDING)
         d = self.config.hidden_width
         for name, parameter in self.recurrent.named_parameters():
             if name.startswith("weight_hh"):
                 for gate in parameter.data.split(d):
                     nn.init.orthogonal_(gate)
+            elif name == "weight_ih_l0":
+                nn.init.normal_(parameter, std=math.sqrt(3 / self.config.d_model) / EMBEDDING)
             elif name.startswith("weight_ih"):
                 nn.init.xavier_uniform_(parameter)
             else:
