@@ -47,7 +47,8 @@ def finish(process: ForkServerProcess) -> int:
     """Wait for the end of a process; returns its exit status, negative where a signal ended it."""
     process.join(PATIENCE)
     if process.exitcode is None:
-        os.kill(process.pid or 0, signal.SIGABRT)  # faulthandler writes where every thread stands
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGABRT)  # faulthandler writes where every thread stands
         process.join(10)
         process.kill()
         raise TimeoutError(f"a process has not ended in {PATIENCE:.0f} s:\n{Path(process.name).read_text('utf-8')}")

@@ -13,7 +13,9 @@ from run_cases import Recorder, bits, overrides, resumed, steps_saved, trained
 from malgil.config import read_yaml, to_yaml
 from malgil.errors import CheckpointError, Interrupted, ResumeMismatch
 from malgil.runs.training import Session, train
+from malgil.runtime.files import FolderLock
 from malgil.training.checkpoint import CheckpointWarning
+from malgil.training.distributed import World
 from malgil.training.signals import SignalWatch
 
 
@@ -188,6 +190,19 @@ def test_a_finished_run_says_so_and_stays_as_it_is(copied: Path, asked: dict[str
     resumed(copied, said, **asked)
     assert "this run is finished, at step 12 (--steps 12); raise a limit to train longer" in said.text
     assert everything(copied) == before
+
+
+def test_a_follower_does_not_ask_for_the_lock_of_its_leader(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Follower(World):
+        def agree(self, value: Any) -> Any:
+            assert value is None
+            return "at step 12"
+
+    monkeypatch.setattr("malgil.runs.training.join_world", lambda device: Follower(rank=1, size=2))
+    said = Recorder()
+    with FolderLock(copied):
+        resumed(copied, said)
+    assert said.text == ""  # the leader alone speaks
 
 
 def test_a_raised_limit_goes_on(copied: Path) -> None:

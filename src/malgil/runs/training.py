@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from malgil.config import AUTO, Tree, flat, merge, read_yaml
-from malgil.errors import CheckpointError, Interrupted, MalgilError, NonFiniteError, ResumeMismatch
+from malgil.config import AUTO, Tree, read_yaml
+from malgil.errors import Interrupted, MalgilError, NonFiniteError, ResumeMismatch
 from malgil.generation.text import generate_text
 from malgil.metrics.language import LanguageScore
 from malgil.models.base import CausalLM, count_parameters
@@ -24,6 +24,7 @@ from malgil.runs.estimate import Estimate, estimate
 from malgil.runs.folder import RunFolder, new_folder, newest_run
 from malgil.runs.prepare import prepare
 from malgil.runs.recipe import DEFAULT_RECIPE, compose
+from malgil.runs.resume import finish_of, resumed_tree
 from malgil.runs.run import Run, save_run_weights
 from malgil.runtime.device import resolve_device
 from malgil.runtime.energy import Energy, EnergyMeter
@@ -34,17 +35,13 @@ from malgil.training.checkpoint import (
     checkpoint_place,
     fault_in,
     load_checkpoint,
-    load_state,
     newest_checkpoint,
     save_checkpoint,
 )
 from malgil.training.distributed import join_world, leave_world
-from malgil.training.settings import LIMITS
 from malgil.training.signals import SignalWatch
 from malgil.training.trainer import CURE, Hooks
 
-#: settings that a run which goes on may change: how long it goes, and what has no part in the numbers
-FREE_ON_RESUME = {f"training.{k}" for k in (*LIMITS, "patience")} | {"data.workers"}
 MANY_EPOCHS = 4
 OVERFITS = "the model overfits"
 SAMPLE_TOKENS = 200
@@ -74,7 +71,7 @@ def train(
     display = display or Display()
     if resume:
         folder = RunFolder(out) if out is not None else newest_run()
-        tree = _resumed_tree(folder, recipe, config_files or [], overrides)
+        tree = resumed_tree(folder, recipe, config_files or [], overrides)
     else:
         tree = compose(recipe or _named(config_files), config_files or [], overrides)
     with ExitStack() as stack:
@@ -84,13 +81,12 @@ def train(
             display = Silent()
         if not resume:
             folder = RunFolder(world.agree(new_folder(out, tree["recipe"]).path if world.leads else None))
-        elif step := world.agree(_finished_at(folder, tree) if world.leads else None):  # one process takes the lock
-            limits = [f"{o} {v:.12g}" for k, o in LIMITS.items() if (v := tree["training"].get(k)) is not None]
-            limits += ["--training.patience"] if tree["training"].get("patience") is not None else []
-            display.say(f"this run is finished, at step {step} ({', '.join(limits)}); raise a limit to train longer")
-            return Run(folder.path)
-        elif world.leads:
-            stack.enter_context(FolderLock(folder.path))
+        else:
+            if world.leads:  # one process takes the lock and looks
+                stack.enter_context(FolderLock(folder.path))
+            if finished := world.agree(finish_of(folder, tree) if world.leads else None):
+                display.say(f"this run is finished, {finished}; raise a limit to train longer")
+                return Run(folder.path)
         session = Session(folder, tree, display, resume=resume)
         if world.leads and not resume:  # nothing is made on disk before the settings and the data are known to be good
             folder.path.mkdir(parents=True, exist_ok=True)
@@ -98,28 +94,6 @@ def train(
             new_folder(folder.path, tree["recipe"])
         session.run()
     return Run(folder.path)
-
-
-def _finished_at(folder: RunFolder, tree: Tree) -> int | None:
-    """The step at which the run ended, if it did and `tree` does not ask for more."""
-    if not folder.weights.exists():
-        return None
-    with FolderLock(folder.path):
-        step = _last_step(folder)
-    return step if tree == folder.read_config() else None
-
-
-def _last_step(folder: RunFolder) -> int:
-    """The step at which a run ended that has weights outside its checkpoints, which only a finished one has.
-
-    Raises:
-        CheckpointError: these weights were imported.
-    """
-    checkpoint = newest_checkpoint(folder.checkpoints)
-    if checkpoint is None:
-        where, fix = str(folder.path), "train a new run"
-        raise CheckpointError("this run has weights but no checkpoint to go on from", where, fix)
-    return int(load_state(checkpoint)["step"])
 
 
 def dry_run(
@@ -386,43 +360,3 @@ def _named(config_files: list[Path] | None) -> str:
     """The recipe that settings files name, as a run's config.yaml does; else the default."""
     named = [read_yaml(path).get("recipe") for path in config_files or []]
     return next((str(name) for name in reversed(named) if name), DEFAULT_RECIPE)
-
-
-def _lowers(key: str, before: Any, value: Any) -> bool:
-    """Whether a limit of the run would become a smaller one."""
-    return key.startswith("training.") and before is not None and value is not None and value < before
-
-
-def _resumed_tree(folder: RunFolder, recipe: str | None, files: list[Path], overrides: Mapping[str, Any]) -> Tree:
-    """The settings on disk, with limits raised or taken away.
-
-    Raises:
-        ResumeMismatch: anything else that is named differs.
-    """
-    stored = folder.read_config()
-    asked: Tree = {}
-    for path in files:
-        asked = merge(asked, read_yaml(path))
-    asked = merge(asked, overrides)
-    if recipe is not None and recipe != stored["recipe"]:
-        asked["recipe"] = recipe
-    checked = compose(stored["recipe"], [], {k: v for k, v in asked.items() if k != "recipe"})
-    before, wanted = flat(stored), flat(asked)
-    after = flat(checked)
-    differing = []
-    for key in wanted:
-        value = wanted[key] if key == "recipe" else after[key]
-        if key == "description":
-            continue
-        if key in FREE_ON_RESUME and not _lowers(key, before.get(key), value):
-            section, _, name = key.partition(".")
-            stored[section][name] = value
-        elif value != AUTO and value != before.get(key):
-            differing.append(f"{key}: {before.get(key)!r} in the run, {value!r} asked")
-    if differing:
-        raise ResumeMismatch(
-            "this would be another run: " + ", ".join(differing),
-            str(folder.path),
-            "leave these out, or train a new run",
-        )
-    return stored
