@@ -59,7 +59,7 @@ def measure(train_ids: Path, held_ids: Path, threads: int, steps: int) -> None:
     prepare_cpu(threads)
     device = torch.device("cpu")
     torch.manual_seed(0)
-    model = build_model("rnn_lm", RNNLMConfig(d_model=200, max_len=T, dropout=DROPOUT), VOCAB)
+    model = build_model("rnn_lm", RNNLMConfig(d_model=200, max_len=T, dropout=DROPOUT, output_bias=True), VOCAB)
     assert isinstance(model, CausalLM)
     objective = CausalLanguageModelling(Specials(0, 0))
     settings = TrainingSettings(

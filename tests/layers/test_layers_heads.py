@@ -39,10 +39,52 @@ def test_equals_log_softmax_and_nll(slice_bytes: int, monkeypatch: pytest.Monkey
         torch.testing.assert_close(actual, wanted, atol=1e-6, rtol=1e-5)
 
 
-def test_gradcheck_in_fp64() -> None:
+@pytest.mark.parametrize("slice_bytes", [1 << 20, 1])
+@pytest.mark.parametrize("biased", [False, True])
+def test_bias_and_label_smoothing_equal_pytorchs_cross_entropy(
+    slice_bytes: int, biased: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heads, "_SLICE_BYTES", slice_bytes)
+    hidden, weight, targets = example()
+    targets[2] = -100
+    bias = torch.randn(11, requires_grad=True) if biased else None
+    logits = F.linear(hidden, weight, bias)
+    expected = F.cross_entropy(logits, targets, reduction="none", label_smoothing=0.3)
+    loss = linear_nll(hidden, weight, targets, bias=bias, smoothing=0.3)
+    torch.testing.assert_close(loss, expected)
+    of = [hidden, weight] if bias is None else [hidden, weight, bias]
+    for actual, wanted in zip(gradients(loss, *of), gradients(expected, *of), strict=True):
+        torch.testing.assert_close(actual, wanted, atol=1e-6, rtol=1e-5)
+
+
+def test_without_a_gradient_logits_come_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads, "_KEPT_LOGITS", 3 * 11)  # three rows at a time
+    hidden, weight, targets = example()
+    targets[2] = -100
+    seen: list[int] = []
+    plainly = F.linear
+
+    def watched(h: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
+        seen.append(len(h))
+        return plainly(h, w, b)
+
+    monkeypatch.setattr(F, "linear", watched)
+    with torch.no_grad():
+        loss = linear_nll(hidden, weight, targets)
+    assert seen == [3, 3, 1]
+    torch.testing.assert_close(loss, plain(hidden, weight, targets))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_gradcheck_in_fp64(smoothing: float) -> None:
     hidden, weight, targets = example(torch.float64)
+    bias = torch.randn(11, dtype=torch.float64, requires_grad=True)
     targets[0] = -100
-    assert torch.autograd.gradcheck(lambda h, w: linear_nll(h, w, targets), (hidden, weight))
+
+    def loss(h: Tensor, w: Tensor, b: Tensor) -> Tensor:
+        return linear_nll(h, w, targets, bias=b, smoothing=smoothing)
+
+    assert torch.autograd.gradcheck(loss, (hidden, weight, bias))
 
 
 def test_ignored_targets_cost_nothing_and_teach_nothing() -> None:

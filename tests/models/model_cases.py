@@ -1,4 +1,4 @@
-"""Every family in several wirings, small and with odd sizes. A family without a row is tested with its defaults."""
+"""Every left-to-right family in several wirings, small and of odd sizes; one without a row has its defaults."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from malgil.models import FAMILIES, build_model, family
-from malgil.models.base import Model
+from malgil.models.base import CausalLM, Model
 
 VOCAB = 23
 _ATTENTION = {"n_layers": 2, "max_len": 19}
@@ -42,6 +42,7 @@ _SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     f"{name}-{case}": (name, settings)
     for name in FAMILIES
+    if issubclass(FAMILIES[name].model, CausalLM)
     for case, settings in _SETTINGS.get(name, {"default": {}}).items()
 }
 ATTENTION_CASES = [case for case in CASES if not case.startswith("rnn_lm")]

@@ -12,7 +12,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from malgil.errors import ConfigError
 
@@ -20,6 +20,30 @@ from malgil.errors import ConfigError
 _MOST_SCORES = 1 << 24
 # Queries of a block in causal attention by plain operations; measured: 64 costs more in calls than it saves.
 _BLOCK = 128
+
+
+class Attention(nn.Module):
+    """`attend` as a module without weights, so that who attends to whom can be observed from outside by hooks.
+
+    Args:
+        dropout: probability that an attention weight is dropped in training.
+    """
+
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dropout = dropout
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, *, causal: bool = False, mask: Tensor | None = None
+    ) -> Tensor:
+        """(B, H, T, D); arguments as in `attend`."""
+        return attend(query, key, value, causal=causal, mask=mask, dropout=self.dropout, training=self.training)
+
+    def weights(
+        self, query: Tensor, key: Tensor, value: Tensor, *, causal: bool = False, mask: Tensor | None = None
+    ) -> Tensor:
+        """(B, H, T, S): the weights with which the same call mixes values, without dropout."""
+        return attention_weights(query, key, mask=mask, causal=causal)
 
 
 def attend(

@@ -103,3 +103,46 @@ class KVCache:
         half = len(rest) // 2
         longest = int(lengths.max())
         return KVCache(rest[:half], rest[half:], lengths, longest, bool((lengths == longest).all()))
+
+
+class Shared:
+    """Tensors of N encoded sources that N x group rows read: row r reads source r // group.
+
+    The beams of a sentence share its memory in this way: however they are reordered, nothing is copied. Unequal groups
+    are copied out, a source a row.
+
+    Attributes:
+        tensors: (N, ...) each, never written to.
+        group: rows of a source.
+    """
+
+    def __init__(self, tensors: tuple[Tensor, ...], group: int = 1) -> None:
+        self.tensors, self.group = tensors, group
+
+    def select(self, rows: Tensor) -> Shared:
+        """What the given rows (R,) read."""
+        sources = rows // self.group
+        kept, counts = torch.unique_consecutive(sources, return_counts=True)
+        group = int(counts[0]) if len(rows) else 1
+        if not bool((counts == group).all()):
+            kept, group = sources, 1
+        n_sources = len(self.tensors[0])
+        if len(kept) == n_sources and bool((kept == torch.arange(n_sources, device=kept.device)).all()):
+            return Shared(self.tensors, group)
+        return Shared(tuple(t.index_select(0, kept) for t in self.tensors), group)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Rows (N x group, H, T, D) as the queries of their sources (N, H, group x T, D)."""
+        if self.group == 1:
+            return rows
+        n_rows, heads, length, width = rows.shape
+        split = rows.view(n_rows // self.group, self.group, heads, length, width)
+        return split.transpose(1, 2).reshape(-1, heads, self.group * length, width)
+
+    def scatter(self, queries: Tensor) -> Tensor:
+        """The inverse of `gather`."""
+        if self.group == 1:
+            return queries
+        n_sources, heads, rows, width = queries.shape
+        split = queries.view(n_sources, heads, self.group, rows // self.group, width)
+        return split.transpose(1, 2).reshape(n_sources * self.group, heads, -1, width)

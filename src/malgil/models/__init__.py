@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from malgil.config import not_found
-from malgil.models.base import Model
+from malgil.models.base import EncoderDecoder, Model
 from malgil.models.gpt2 import GPT2, GPT2Config
 from malgil.models.llama import Llama, LlamaConfig
 from malgil.models.rnn_lm import RNNLM, RNNLMConfig
@@ -36,7 +36,13 @@ def family(name: str) -> Family:
     return FAMILIES[name]
 
 
-def build_model(name: str, config: Any, vocab_size: int) -> Model:
-    """A freshly initialised model; the weights come from PyTorch's global generator."""
-    built: Model = family(name).model(config, vocab_size)
+def build_model(name: str, config: Any, vocab_size: int, source_vocab_size: int | None = None) -> Model:
+    """A freshly initialised model; the weights come from PyTorch's global generator.
+
+    Args:
+        source_vocab_size: of an encoder-decoder whose source has a tokenizer of its own; None: both sides share one.
+    """
+    cls = family(name).model
+    encodes = issubclass(cls, EncoderDecoder)
+    built: Model = cls(config, vocab_size, source_vocab_size) if encodes else cls(config, vocab_size)
     return built

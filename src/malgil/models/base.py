@@ -53,6 +53,20 @@ class Output(NamedTuple):
     state: State | None = None
 
 
+class Memory(NamedTuple):
+    """An encoded source.
+
+    Attributes:
+        hidden: (B, S, D_memory), a vector a token.
+        mask: (B, S) bool, True = real; real tokens are a prefix of each row.
+        final: what a recurrent encoder remembers at the end, for the decoder to begin with; empty for attention models.
+    """
+
+    hidden: Tensor
+    mask: Tensor
+    final: tuple[Tensor, ...] = ()
+
+
 class Model(nn.Module, ABC):
     """Base of every family."""
 
@@ -70,13 +84,20 @@ class Model(nn.Module, ABC):
     def head_weight(self) -> Tensor:
         """The output matrix (V, D); the embedding itself when the head is tied."""
 
+    def head_bias(self) -> Tensor | None:
+        """The output layer's bias (V,), in families that have one."""
+        return None
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of the next token: hidden (..., D) -> (..., V)."""
-        return nn.functional.linear(hidden, self.head_weight())
+        return nn.functional.linear(hidden, self.head_weight(), self.head_bias())
 
-    def nll(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """-log p(target) in nats: hidden (N, D), targets (N,) -> (N,) in fp32; 0 where the target is -100."""
-        return linear_nll(hidden, self.head_weight(), targets)
+    def nll(self, hidden: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+        """-log p(target) in nats: hidden (N, D), targets (N,) -> (N,) in fp32; 0 where the target is -100.
+
+        With label smoothing the cross-entropy against the smoothed target, see `layers.heads.linear_nll`.
+        """
+        return linear_nll(hidden, self.head_weight(), targets, bias=self.head_bias(), smoothing=smoothing)
 
 
 class CausalLM(Model):
@@ -102,6 +123,53 @@ class CausalLM(Model):
             segment_ids: (B, T), the number of the document a token belongs to, 0 = padding. Documents
                 do not see one another and positions restart at each. Never together with a state.
             state: what was read before; with a state the next one is returned.
+        """
+
+
+class EncoderDecoder(Model):
+    """A model that reads a source whole and writes a target left to right.
+
+    `embedding`, `vocab_size`, `context` and the output layer are those of the target.
+    """
+
+    source_vocab_size: int
+    #: the number of positions a source may have; None where there is no limit
+    source_context: int | None
+
+    @abstractmethod
+    def encode(self, source: Tensor, *, source_mask: Tensor | None = None) -> Memory:
+        """Read sources.
+
+        Args:
+            source: (B, S).
+            source_mask: (B, S), True = real; real tokens are a prefix of each row, at least one. None: all are real.
+        """
+
+    @abstractmethod
+    def init_state(self, memory: Memory, max_len: int) -> State:
+        """The decoder's state before its first token, a row for each of the memory's, with room for `max_len` tokens.
+
+        The state holds the memory. Its `select` may repeat rows, which then share one memory.
+        """
+
+    @abstractmethod
+    def forward(
+        self,
+        tokens: Tensor,
+        *,
+        token_mask: Tensor | None = None,
+        memory: Memory | None = None,
+        state: State | None = None,
+    ) -> Output:
+        """Read target tokens (B, T), the first of which begins the target; position t predicts token t + 1.
+
+        Args:
+            token_mask: (B, T), True = real; real tokens are a prefix of each row.
+            memory: the encoded sources, a row each, when whole targets are read at once (training).
+            state: from `init_state` or an earlier call, when tokens come piece by piece; the next one is returned.
+
+        Raises:
+            InputError: neither or both of memory and state.
         """
 
 

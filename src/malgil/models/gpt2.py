@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from malgil.config import setting
 from malgil.errors import ConfigError, ContextLengthError
 from malgil.layers import masks
-from malgil.layers.attention import attend
+from malgil.layers.attention import Attention
 from malgil.layers.feedforward import GELUFeedForward
 from malgil.layers.state import KVCache
 from malgil.models.base import CausalLM, Output, State
@@ -56,7 +56,8 @@ class SelfAttention(nn.Module):
 
     def __init__(self, config: GPT2Config) -> None:
         super().__init__()
-        self.n_heads, self.dropout = config.n_heads, config.dropout
+        self.n_heads = config.n_heads
+        self.attend = Attention(config.dropout)
         self.qkv = nn.Linear(config.d_model, 3 * config.d_model, bias=config.bias)
         self.output = nn.Linear(config.d_model, config.d_model, bias=config.bias)
 
@@ -66,7 +67,7 @@ class SelfAttention(nn.Module):
         if cache is not None:
             key, value = cache.write(layer, key, value)
         causal = mask is None and x.shape[1] > 1  # a single new token sees everything before it
-        mixed = attend(query, key, value, causal=causal, mask=mask, dropout=self.dropout, training=self.training)
+        mixed = self.attend(query, key, value, causal=causal, mask=mask)
         return self.output(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from malgil.config import setting
 from malgil.errors import ConfigError, ContextLengthError
 from malgil.layers import masks
-from malgil.layers.attention import attend
+from malgil.layers.attention import Attention
 from malgil.layers.feedforward import SwiGLU
 from malgil.layers.norms import RMSNorm
 from malgil.layers.positions import RotaryEmbedding, apply_normed_rotary, apply_rotary
@@ -86,7 +86,7 @@ class SelfAttention(nn.Module):
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
         self.n_heads, self.n_kv_heads, self.d_head = config.n_heads, config.kv_heads, config.head_width
-        self.dropout = config.dropout
+        self.attend = Attention(config.dropout)
         self.query = nn.Linear(config.d_model, self.n_heads * self.d_head, bias=False)
         self.key = nn.Linear(config.d_model, self.n_kv_heads * self.d_head, bias=False)
         self.value = nn.Linear(config.d_model, self.n_kv_heads * self.d_head, bias=False)
@@ -105,7 +105,7 @@ class SelfAttention(nn.Module):
         if cache is not None:
             key, value = cache.write(layer, key, value)
         causal = mask is None and x.shape[1] > 1  # a single new token sees everything before it
-        mixed = attend(query, key, value, causal=causal, mask=mask, dropout=self.dropout, training=self.training)
+        mixed = self.attend(query, key, value, causal=causal, mask=mask)
         return self.output(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
     def _turned(self, x: Tensor, norm: RMSNorm | None, rotation: tuple[Tensor, Tensor]) -> Tensor:

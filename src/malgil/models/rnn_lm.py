@@ -41,6 +41,7 @@ class RNNLMConfig:
     max_len: int = setting(64, "tokens through which gradients flow back", low=1)
     dropout: float = setting(0.0, "dropout on embeddings, between layers and before the output", low=0, high=0.99)
     tied: bool = setting(True, "the output layer is the embedding; needs d_hidden = d_model")
+    output_bias: bool = setting(False, "a bias in the output layer, which learns how frequent each token is")
 
     def __post_init__(self) -> None:
         if self.tied and self.hidden_width != self.d_model:
@@ -71,6 +72,7 @@ class RNNLM(CausalLM):
         )
         self.dropout = nn.Dropout(config.dropout)
         self.head = None if config.tied else nn.Linear(config.hidden_width, vocab_size, bias=False)
+        self.output_bias = nn.Parameter(torch.zeros(vocab_size)) if config.output_bias else None
         self._initialise()
 
     def _initialise(self) -> None:
@@ -99,6 +101,9 @@ class RNNLM(CausalLM):
 
     def head_weight(self) -> Tensor:
         return self.embedding.weight if self.head is None else self.head.weight
+
+    def head_bias(self) -> Tensor | None:
+        return self.output_bias
 
     def init_state(self, batch_size: int, max_len: int) -> RecurrentState:
         shape = (self.config.n_layers, batch_size, self.config.hidden_width)
