@@ -1,4 +1,4 @@
-"""Tiny models of every family, a reference that decodes without any state, and a model that recites."""
+"""Tiny models of every family, references that decode without any state, a reciter, and a toy that translates."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from malgil.layers.state import RecurrentState
 from malgil.models import FAMILIES, build_model, family
-from malgil.models.base import CausalLM, Output, State
+from malgil.models.base import CausalLM, EncoderDecoder, Memory, Model, Output, State
 
 VOCAB = 29
+SOURCE_VOCAB = 23
 CONTEXT = 14
 _ATTENTION = {"n_layers": 2, "n_heads": 3, "d_model": 18, "max_len": CONTEXT}
 _WIRINGS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -23,21 +24,62 @@ _WIRINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", _ATTENTION),
     "qwen": ("llama", {**_ATTENTION, "n_heads": 6, "d_model": 24, "n_kv_heads": 2, "qk_norm": True, "tied": False}),
 }
-_listed = {name for name, _ in _WIRINGS.values()}
-WIRINGS = {**_WIRINGS, **{name: (name, {}) for name in FAMILIES if name not in _listed}}
+_TRANSLATORS: dict[str, tuple[str, dict[str, Any]]] = {
+    "seq2seq": ("seq2seq", {"cell": "gru", "d_model": 13, "reverse_source": True}),
+    "bahdanau": ("seq2seq", {"d_model": 11, "attention": "concat", "wiring": "bahdanau", "bidirectional": True}),
+    "luong": ("seq2seq", {"d_model": 13, "attention": "dot", "input_feeding": True}),
+    "transformer": ("transformer", _ATTENTION),
+    "transformer_modern": ("transformer_modern", {**_ATTENTION, "n_heads": 2, "d_model": 16}),
+}
+_listed = {name for name, _ in [*_WIRINGS.values(), *_TRANSLATORS.values()]}
+_translate = {name for name, listed in FAMILIES.items() if issubclass(listed.model, EncoderDecoder)}
+WIRINGS = {**_WIRINGS, **{name: (name, {}) for name in FAMILIES if name not in _listed | _translate}}
+TRANSLATORS = {**_TRANSLATORS, **{name: (name, {}) for name in _translate - _listed}}
 ATTENTION = [case for case, (name, _) in WIRINGS.items() if name != "rnn_lm"]
 
 
 def tiny(case: str, **changed: Any) -> CausalLM:
     """A model whose next tokens depend strongly on what came before, in evaluation mode."""
     name, settings = WIRINGS[case]
-    torch.manual_seed(4)
-    model = build_model(name, family(name).config(**{**settings, **changed}), VOCAB).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.4)
+    model = _tiny(name, {**settings, **changed}, VOCAB)
     assert isinstance(model, CausalLM)
     return model
+
+
+def tiny_translator(case: str, vocab_size: int = VOCAB, **changed: Any) -> EncoderDecoder:
+    """The same, of a model that reads a source in a vocabulary of its own."""
+    name, settings = TRANSLATORS[case]
+    model = _tiny(name, {**settings, **changed}, vocab_size, SOURCE_VOCAB, least_dim=2)
+    assert isinstance(model, EncoderDecoder)
+    return model
+
+
+def _tiny(name: str, settings: dict[str, Any], *vocab_sizes: int, least_dim: int = 1) -> Model:
+    """With noise on weights of at least so many dimensions: that on a last bias would drown what a source says."""
+    torch.manual_seed(4)
+    model = build_model(name, family(name).config(**settings), *vocab_sizes).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() >= least_dim:
+                parameter.add_(torch.randn_like(parameter) * 0.4)
+    return model
+
+
+def memory_of(model: EncoderDecoder, sources: Sequence[Sequence[int]]) -> Memory:
+    """Sources of any lengths, padded and encoded."""
+    longest = max(map(len, sources))
+    padded = torch.tensor([[*source, *[0] * (longest - len(source))] for source in sources])
+    mask = torch.arange(longest) < torch.tensor([[len(source)] for source in sources])
+    with torch.no_grad():
+        return model.encode(padded, source_mask=mask)
+
+
+def next_logprobs(model: EncoderDecoder, source: Sequence[int], begin: int, ids: Sequence[int]) -> list[float]:
+    """log p of every next token (V) behind a beginning, all of it read anew."""
+    with torch.no_grad():
+        hidden = model(torch.tensor([[begin, *ids]]), memory=memory_of(model, [source])).hidden
+        scores: list[float] = model.logits(hidden[0, -1]).double().log_softmax(-1).tolist()
+    return scores
 
 
 def greedy_without_state(model: CausalLM, prompt: Sequence[int], count: int) -> list[int]:
@@ -53,6 +95,56 @@ def greedy_without_state(model: CausalLM, prompt: Sequence[int], count: int) -> 
             hidden = model(torch.tensor([ids[first:]])).hidden
             ids.append(int(model.logits(hidden[:, -1]).argmax()))
     return ids[len(prompt) :]
+
+
+class ToyTranslator(EncoderDecoder):
+    """A recurrent cell that begins with the mean of the source; every score depends on all that came before.
+
+    Args:
+        bias: of each token, for models that like to end or do not.
+    """
+
+    def __init__(self, vocab_size: int, *, bias: Sequence[float] | None = None, context: int | None = None) -> None:
+        super().__init__()
+        torch.manual_seed(vocab_size)
+        self.d_model, self.vocab_size, self.context = 9, vocab_size, context
+        self.source_vocab_size, self.source_context = SOURCE_VOCAB, context
+        self.embedding = nn.Embedding(vocab_size, 9)
+        self.source_embedding = nn.Embedding(SOURCE_VOCAB, 9)
+        self.cell = nn.GRU(9, 9, batch_first=True)
+        self.bias = torch.zeros(vocab_size) if bias is None else torch.tensor(bias)
+        self.rows_read: list[int] = []
+        with torch.no_grad():
+            for parameter in self.cell.parameters():
+                parameter.mul_(4.0)
+
+    def head_weight(self) -> Tensor:
+        return self.embedding.weight
+
+    def head_bias(self) -> Tensor:
+        return self.bias.to(self.embedding.weight.dtype)
+
+    def encode(self, source: Tensor, *, source_mask: Tensor | None = None) -> Memory:
+        mask = torch.ones_like(source, dtype=torch.bool) if source_mask is None else source_mask
+        hidden = self.source_embedding(source) * mask[:, :, None]
+        return Memory(hidden, mask, (hidden.sum(dim=1) / mask.sum(dim=1, keepdim=True),))
+
+    def init_state(self, memory: Memory, max_len: int) -> State:
+        return RecurrentState(memory.final[0][None])
+
+    def forward(
+        self,
+        tokens: Tensor,
+        *,
+        token_mask: Tensor | None = None,
+        memory: Memory | None = None,
+        state: State | None = None,
+    ) -> Output:
+        state = self.init_state(memory, 0) if memory is not None else state
+        assert isinstance(state, RecurrentState)
+        self.rows_read.append(len(tokens))
+        hidden, last = self.cell(self.embedding(tokens), state.parts[0])
+        return Output(hidden, RecurrentState(last))
 
 
 class Reciter(CausalLM):

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import pytest
 import torch
-from generation_cases import ATTENTION, CONTEXT, VOCAB, WIRINGS, Reciter, greedy_without_state, tiny
+from generation_cases import (
+    ATTENTION,
+    CONTEXT,
+    TRANSLATORS,
+    VOCAB,
+    WIRINGS,
+    Reciter,
+    ToyTranslator,
+    greedy_without_state,
+    memory_of,
+    next_logprobs,
+    tiny,
+    tiny_translator,
+)
 from torch import Tensor
 
 from malgil.errors import ConfigError, ContextLengthError, InputError, NonFiniteError
 from malgil.generation.decode import Decoder, generate
 from malgil.generation.settings import GenerationSettings
+from malgil.models import FAMILIES
 from malgil.models.base import CausalLM
 
+SOURCES = [[5, 1, 8, 2, 2], [7], [3, 9, 4, 11, 6, 1, 20]]
+FAMILY_CASES = [case for case, (name, _) in TRANSLATORS.items() if name in FAMILIES]
 PROMPTS = [[5, 1, 8, 2, 2], [7], [3, 9, 4, 11, 6, 1, 0]]
 GREEDY = GenerationSettings(max_tokens=6, temperature=0)
 
@@ -212,3 +228,44 @@ def test_greedy_takes_the_lowest_of_equal_ids() -> None:
 
     made = generate(Undecided({}, vocab_size=6), [[1], [0, 1]], GenerationSettings(max_tokens=2, temperature=0))
     assert [c.ids for c in made] == [[2, 2], [2, 2]]
+
+
+@pytest.mark.parametrize("case", FAMILY_CASES)
+def test_with_a_source_greedy_equals_decoding_without_a_state(case: str) -> None:
+    model = tiny_translator(case)
+    made = generate(model, [[3]] * 3, GREEDY, memory=memory_of(model, SOURCES))
+    for source, continuation in zip(SOURCES, made, strict=True):
+        for t, token in enumerate(continuation.ids):
+            scores = next_logprobs(model, source, 3, continuation.ids[:t])
+            assert scores[token] == pytest.approx(max(scores), abs=1e-4)
+    assert len({tuple(c.ids) for c in made}) > 1
+
+
+@pytest.mark.parametrize("case", FAMILY_CASES)
+def test_samples_share_a_source_and_are_the_same_in_any_batch(case: str) -> None:
+    model = tiny_translator(case)
+    settings = GenerationSettings(max_tokens=7, temperature=1.2, top_k=11, seed=2, samples=3)
+    together = generate(model, [[3]] * 3, settings, memory=memory_of(model, SOURCES), end_ids=[4])
+    alone = [c for s in SOURCES for c in generate(model, [[3]], settings, memory=memory_of(model, [s]), end_ids=[4])]
+    assert [c.ids for c in together] == [c.ids for c in alone]
+    assert len({tuple(c.ids) for c in together}) > 3
+
+
+def test_with_a_source_the_context_bounds_what_is_written() -> None:
+    model = ToyTranslator(VOCAB, context=5)
+    settings = GenerationSettings(max_tokens=40, temperature=0)
+    made = generate(model, [[1], [1, 2, 3]], settings, memory=memory_of(model, SOURCES[:2]))
+    assert [(len(c.ids), c.finish_reason) for c in made] == [(5, "length"), (3, "length")]
+
+
+def test_memory_and_model_must_fit() -> None:
+    translator = ToyTranslator(VOCAB)
+    memory = memory_of(translator, SOURCES)
+    with pytest.raises(InputError, match=r"no encoded source.*ToyTranslator.*encode"):
+        generate(translator, [[1]], GREEDY)
+    with pytest.raises(InputError, match=r"reads no source.*leave memory out"):
+        generate(tiny("gru"), [[1]] * 3, GREEDY, memory=memory)
+    with pytest.raises(InputError, match="3 sources and 1 prompts"):
+        generate(translator, [[1]], GREEDY, memory=memory)
+    with pytest.raises(ConfigError, match=r"beam of 4.*generation\.beam"):
+        generate(tiny("gru"), [[1]], GenerationSettings(beam=4))

@@ -40,6 +40,32 @@ def test_top_k_keeps_the_first_k(logits: Tensor, k: int) -> None:
     assert torch.equal(filtered[filtered.isfinite()], logits[filtered.isfinite()])
 
 
+@given(
+    arrays(
+        np.float32, st.tuples(st.integers(1, 3), st.integers(1, 400)), elements=st.sampled_from([-np.inf, -1, 0, 2])
+    ),
+    st.integers(1, 4),
+)
+@settings(deadline=None)
+def test_the_likeliest_come_in_order_and_of_equal_ones_the_lower_ids(array: np.ndarray, count: int) -> None:
+    logits = torch.from_numpy(array)
+    count = min(count, logits.shape[1])
+    values, ids = sampling.likeliest(logits, count)
+    assert ids.tolist() == [ranked(row)[:count] for row in logits]
+    assert torch.equal(values, logits.gather(1, ids))
+
+
+def test_the_likeliest_of_a_vocabulary_are_those_of_a_stable_sort() -> None:
+    logits = (torch.randn(5, 1003) * 4).round() / 4
+    logits[0, [7, 1002]] = torch.tensor([-0.0, 0.0])
+    values, ids = logits.sort(dim=-1, descending=True, stable=True)
+    for count in (1, 6):
+        assert torch.equal(sampling.likeliest(logits, count)[1], ids[:, :count])
+        assert torch.equal(sampling.likeliest(logits, count)[0], values[:, :count])
+    signed = torch.tensor([[-0.0, 0.0, -1.0, -2.0]])
+    assert sampling.likeliest(signed, 4)[1].tolist() == [[0, 1, 2, 3]]
+
+
 @given(scores, st.floats(0.01, 1), st.booleans())
 @settings(deadline=None)
 def test_top_p_keeps_the_smallest_nucleus(logits: Tensor, p: float, whole: bool) -> None:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from malgil.errors import NotFoundError
-from malgil.layers.feedforward import GELUFeedForward, SwiGLU, gelu
+from malgil.layers.feedforward import FeedForward, SwiGLU, gelu
 
 
 def test_swiglu_equals_its_equation() -> None:
@@ -23,13 +23,17 @@ def test_swiglu_equals_its_equation() -> None:
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("activation", ["gelu", "gelu_tanh"])
-def test_gelu_equals_its_equation(activation: str, bias: bool) -> None:
+@pytest.mark.parametrize("activation", ["relu", "silu", "gelu", "gelu_tanh"])
+def test_feed_forward_equals_its_equation(activation: str, bias: bool) -> None:
     torch.manual_seed(1)
-    layer = GELUFeedForward(3, 7, activation, bias)  # type: ignore[arg-type]
+    layer = FeedForward(3, 7, activation, bias)  # type: ignore[arg-type]
     x = torch.randn(2, 5, 3) * 3
     h = layer.up(x)
-    if activation == "gelu":
+    if activation == "relu":
+        h = h.clamp(min=0)
+    elif activation == "silu":
+        h = h / (1 + (-h).exp())
+    elif activation == "gelu":
         h = h * 0.5 * (1 + torch.erf(h / math.sqrt(2)))
     else:
         h = h * 0.5 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (h + 0.044715 * h**3)))
@@ -39,7 +43,7 @@ def test_gelu_equals_its_equation(activation: str, bias: bool) -> None:
 
 def test_unknown_activation_names_the_nearest() -> None:
     with pytest.raises(NotFoundError, match="gelu_tanh"):
-        GELUFeedForward(3, 7, "gelu_tan")  # type: ignore[arg-type]
+        FeedForward(3, 7, "gelu_tan")  # type: ignore[arg-type]
 
 
 def test_the_table_of_gelu_is_pytorchs_own_function_bit_for_bit() -> None:

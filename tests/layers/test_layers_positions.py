@@ -1,13 +1,15 @@
-"""Rotary positions against the complex definition, and the fused norm-and-rotation against its parts."""
+"""Sines against their equation, rotations against the complex definition, norm-and-rotation against its parts."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 import torch
 
 from malgil.errors import ConfigError
 from malgil.layers.norms import RMSNorm
-from malgil.layers.positions import RotaryEmbedding, apply_normed_rotary, apply_rotary
+from malgil.layers.positions import RotaryEmbedding, SinusoidalPositions, apply_normed_rotary, apply_rotary
 
 
 def test_rotation_is_multiplication_by_a_complex_unit() -> None:
@@ -90,3 +92,28 @@ def test_normed_rotary_gradient_is_that_of_its_value() -> None:
 def test_odd_head_is_refused() -> None:
     with pytest.raises(ConfigError, match="head_dim 5"):
         RotaryEmbedding(5, 9)
+
+
+@pytest.mark.parametrize("width", [6, 7])
+def test_sines_equal_their_equation(width: int) -> None:
+    vectors = SinusoidalPositions(width, 600)(torch.tensor([[0, 1], [5, 599]]))
+    assert vectors.shape == (2, 2, width)
+    for row, place, position in ((0, 1, 1), (1, 0, 5), (1, 1, 599)):
+        angles = [position / 10_000 ** (2 * i / width) for i in range(4)]
+        expected = [math.sin(a) for a in angles[: (width + 1) // 2]] + [math.cos(a) for a in angles[: width // 2]]
+        torch.testing.assert_close(vectors[row, place], torch.tensor(expected), atol=1e-6, rtol=0)
+
+
+def test_sines_beyond_the_table_are_its_last() -> None:
+    positions = SinusoidalPositions(6, 9)
+    assert torch.equal(positions(torch.tensor([8])), positions(torch.tensor([40])))
+
+
+def test_sines_stay_fp32_and_out_of_the_weights() -> None:
+    positions = SinusoidalPositions(6, 300)
+    exact = positions.table.clone()
+    assert positions.state_dict() == {}
+    assert torch.equal(positions.to(torch.bfloat16).table, exact)
+    with torch.device("meta"):
+        unmade = SinusoidalPositions(6, 300)
+    assert torch.equal(unmade.to_empty(device="cpu").table, exact)

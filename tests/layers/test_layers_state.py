@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from malgil.layers.state import KVCache, RecurrentState
+from malgil.layers.state import KVCache, RecurrentState, Shared, TransformerState
 
 
 def empty(rows: int = 3) -> KVCache:
@@ -89,3 +89,53 @@ def test_recurrent_state() -> None:
     assert not any(p.requires_grad for p in state.detach().parts)
     again = state.with_tensors(state.tensors())
     assert all(torch.equal(a, b) for a, b in zip(again.parts, state.parts, strict=True))
+
+
+def test_selecting_copies_what_is_filled_and_writing_grows_again() -> None:
+    cache = KVCache.empty(n_layers=2, batch_size=2, n_kv_heads=2, max_len=100, d_head=5, like=torch.zeros(1))
+    cache = write(cache, 3, 1).select(torch.tensor([1, 0, 1]))
+    assert {tuple(k.shape) for k in [*cache.keys, *cache.values]} == {(3, 2, 16, 5)}
+    for token in range(4, 34):
+        cache = write(cache, 1, token)
+    assert cache.keys[0].shape[2] == 64  # 16, 32, 64: twice as much each time
+    assert seen(cache, 0)[:6] == [101, 102, 103, 4, 5, 6]
+    assert seen(cache, 1) == [1, 2, 3, *range(104, 134)]
+    assert cache.select(torch.tensor([1])).keys[1].shape[2] == 48
+
+
+def test_growing_takes_all_that_is_new() -> None:
+    cache = write(empty(), 3, 1)  # has room for 7
+    cache = write(cache, 20, 4)
+    assert seen(cache, 0) == list(range(1, 24))
+
+
+def test_beams_share_their_source_until_they_are_unequal() -> None:
+    memory = torch.arange(6.0).view(3, 2)
+    beams = Shared((memory,)).select(torch.tensor([0, 0, 1, 1, 2, 2]))
+    assert beams.group == 2
+    assert beams.tensors[0] is memory
+    reordered = beams.select(torch.tensor([1, 0, 3, 3, 4, 5]))
+    assert reordered.tensors[0] is memory
+    fewer = reordered.select(torch.tensor([0, 1, 4, 5]))
+    assert (fewer.group, fewer.tensors[0].tolist()) == (2, [[0, 1], [4, 5]])
+    unequal = fewer.select(torch.tensor([0, 2, 3]))
+    assert (unequal.group, unequal.tensors[0].tolist()) == (1, [[0, 1], [4, 5], [4, 5]])
+
+
+def test_queries_of_beams_become_queries_of_their_source() -> None:
+    beams = Shared((torch.zeros(2, 1),), group=3)
+    rows = torch.randn(5, 6, 4, 7).transpose(0, 1)[:, :, :2]  # (N x group, H, T, D), not in order in memory
+    queries = beams.gather(rows)
+    assert queries.shape == (2, 5, 6, 7)
+    assert torch.equal(queries[1, 2, 2:4], rows[4, 2])
+    assert torch.equal(beams.scatter(queries), rows)
+
+
+def test_a_decoders_state_keeps_keys_and_values_of_the_source_by_layer() -> None:
+    tensors = [torch.full((2, 1, 1, 3), float(i)) for i in range(5)]
+    state = TransformerState(empty(2), Shared(tuple(tensors))).select(torch.tensor([0, 0, 1, 1]))
+    mask, key, value = state.source(1).tensors
+    assert (mask is tensors[0], key is tensors[3], value is tensors[4]) == (True, True, True)
+    assert [len(t) for t in state.tensors()] == [4] * 10
+    again = state.with_tensors(state.tensors())
+    assert (again.sources.group, len(again.source(0).tensors[1])) == (1, 4)

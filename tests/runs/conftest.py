@@ -1,11 +1,11 @@
-"""A corpus of two languages, and disks that need not be waited for."""
+"""A corpus of two languages, pairs beside it, and disks that need not be waited for."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from run_cases import sentences
+from run_cases import pairs, sentences
 
 
 @pytest.fixture(autouse=True)
@@ -18,4 +18,5 @@ def _no_waiting_for_disks(monkeypatch: pytest.MonkeyPatch) -> None:
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("corpus") / "text.txt"
     path.write_text(sentences(1400), encoding="utf-8")
+    path.with_suffix(".tsv").write_text(pairs(120), encoding="utf-8")
     return path

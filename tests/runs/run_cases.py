@@ -23,7 +23,10 @@ MODELS: dict[str, dict[str, Any]] = {
     "rnn": RECURRENT,
     "gru": RECURRENT,
     "lstm": RECURRENT,
+    "seq2seq-bahdanau": {"d_model": 16, "max_len": 40, "dropout": 0.1},
+    "transformer": {**ATTENTION, "max_len": 40},
 }
+OF_PAIRS = ("seq2seq-bahdanau", "transformer")
 TRAINING = {
     "steps": 12,
     "batch_size": 2,
@@ -45,6 +48,16 @@ def sentences(n_words: int, seed: int = 0) -> str:
     return "\n".join(" ".join(draw.choices(ENGLISH + KOREAN, k=7)) + "." for _ in range(n_words // 7))
 
 
+def pairs(n_pairs: int, seed: int = 0) -> str:
+    """Pairs as TSV: words in an order, and the words in the other language backwards."""
+    draw = random.Random(seed)
+    chosen = [draw.choices(range(len(ENGLISH)), k=draw.randint(1, 5)) for _ in range(n_pairs)]
+    return "".join(
+        " ".join(KOREAN[i] for i in line) + "\t" + " ".join(ENGLISH[i] for i in reversed(line)) + "\n"
+        for line in chosen
+    )
+
+
 def overrides(recipe: str, corpus: Path, **changed: Any) -> Tree:
     """The settings of a tiny run; `changed` holds sections."""
     tiny: Tree = {
@@ -53,6 +66,13 @@ def overrides(recipe: str, corpus: Path, **changed: Any) -> Tree:
         "model": MODELS[recipe],
         "training": TRAINING,
     }
+    if recipe in OF_PAIRS:
+        of_pairs: Tree = {
+            "data": {"paths": [str(corpus.with_suffix(".tsv"))]},
+            "training": {"batch_tokens": 200},
+            "generation": {"beam": 2, "max_tokens": 8},
+        }
+        tiny = merge(tiny, of_pairs)
     return merge(tiny, changed)
 
 

@@ -30,9 +30,9 @@ PATIENCE = 120.0
 def arguments(recipe: str, corpus: Path, out: Path, model: Tree | None = None, **training: Any) -> list[str]:
     """The command line of a tiny run."""
     settings = overrides(recipe, corpus, model=model or {}, training=training)
-    del settings["data"]
+    (data,) = settings.pop("data")["paths"]
     pairs = [(f"--{key}", str(value)) for key, value in flat(settings).items()]
-    return ["train", recipe, "--data", str(corpus), "--out", str(out), *(word for pair in pairs for word in pair)]
+    return ["train", recipe, "--data", data, "--out", str(out), *(word for pair in pairs for word in pair)]
 
 
 def start(words: list[str], log: Path, **environment: str) -> ForkServerProcess:

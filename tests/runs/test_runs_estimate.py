@@ -36,7 +36,7 @@ def test_parameters_are_counted(corpus: Path) -> None:
     run = prepared("gpt2", corpus)
     d, layers, length = 16, 2, 12
     block = 12 * d * d + 13 * d  # attention 4 d^2 + 4 d, feed-forward 8 d^2 + 5 d, two norms 4 d
-    by_hand = run.tokenizer.vocab_size * d + length * d + layers * block + 2 * d
+    by_hand = run.tokenizers.target.vocab_size * d + length * d + layers * block + 2 * d
     assert found.parameters == by_hand == count_parameters(run.model)
     assert found.weights == found.gradients == 4 * by_hand
     assert found.optimizer == 8 * by_hand

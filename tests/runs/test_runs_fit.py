@@ -21,14 +21,11 @@ def fitted(recipe: str, *, rate: float = CORE, n_tokens: int = 1_000_000, vocab:
     tree = copy.deepcopy(compose(recipe, [], {"training": training, "tokenizer": {"kind": "char"}}))
     fit.fit_budget(tree, "cpu")
     fit.fit_tokenizer(tree, n_tokens)
-    fit.fit_model(
-        tree,
-        n_tokens=n_tokens,
-        vocab_size=vocab,
-        device="cpu",
-        rate=lambda: rate,
-        count=lambda model: _block_parameters(model, vocab),
-    )
+    measured: Any = {"rate": lambda: rate, "count": lambda model: _block_parameters(model, (vocab, None))}
+    if tree["objective"]["name"] == "seq2seq":
+        fit.fit_pairs(tree, n_tokens=n_tokens, device="cpu", **measured)
+    else:
+        fit.fit_model(tree, n_tokens=n_tokens, vocab_size=vocab, device="cpu", **measured)
     fit.fit_rhythm(tree, 1000)
     return tree
 
@@ -44,10 +41,10 @@ def test_nothing_stays_open(recipe: str) -> None:
 
 
 def blocks(tree: Any) -> int:
-    return _block_parameters(tree["model"], 67)
+    return _block_parameters(tree["model"], (67, None))
 
 
-@pytest.mark.parametrize("recipe", ["gpt", "gpt2", "lstm", "rnn"])
+@pytest.mark.parametrize("recipe", ["gpt", "gpt2", "lstm", "rnn", "seq2seq", "transformer"])
 def test_more_time_or_a_faster_machine_gives_a_larger_model(recipe: str) -> None:
     sizes = [blocks(fitted(recipe, seconds=s)) for s in (6.0, 120.0, 3600.0, 86400.0)]
     assert sizes == sorted(sizes)
@@ -72,7 +69,12 @@ def test_what_is_named_stays() -> None:
     )
     tree["tokenizer"]["kind"] = "char"
     fit.fit_model(
-        tree, n_tokens=10**6, vocab_size=67, device="cpu", rate=lambda: CORE, count=lambda m: _block_parameters(m, 67)
+        tree,
+        n_tokens=10**6,
+        vocab_size=67,
+        device="cpu",
+        rate=lambda: CORE,
+        count=lambda m: _block_parameters(m, (67, None)),
     )
     assert (tree["model"]["d_model"], tree["model"]["n_heads"], tree["model"]["d_ff"]) == (72, 3, 100)
     assert tree["training"]["batch_size"] == 7
@@ -86,7 +88,7 @@ def test_a_run_limited_by_steps_times_nothing() -> None:
     tree = compose("gpt", [], {"training": {"steps": 300}})
     tree["tokenizer"]["kind"] = "char"
     fit.fit_model(
-        tree, n_tokens=10**6, vocab_size=67, device="cpu", rate=refuse, count=lambda m: _block_parameters(m, 67)
+        tree, n_tokens=10**6, vocab_size=67, device="cpu", rate=refuse, count=lambda m: _block_parameters(m, (67, None))
     )
     assert tree["training"]["batch_size"] >= 8
 

@@ -13,24 +13,23 @@ from malgil.runs.recipe import SECTIONS, recipe, recipe_names
 TEXT = "말길은 글이 가는 길이다. ㅋㅋ 낱말이 모여 글이 된다.\nThe way that words take is long.\n" * 30
 
 
-@pytest.fixture
-def text(tmp_path: Path) -> Path:
-    path = tmp_path / "글.txt"
-    path.write_text(TEXT, encoding="utf-8")
-    return path
+PAIRS = "말길\tthe way of words\n산은 높다\tmountains are high\n물이 흐른다\twater flows\n" * 30
+OF_PAIRS = [name for name in recipe_names() if recipe(name)["objective"]["name"] == "seq2seq"]
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_builds_and_runs_two_steps(name: str, text: Path, tmp_path: Path) -> None:
+def test_builds_and_runs_two_steps(name: str, tmp_path: Path) -> None:
     model = {"n_layers": 2, "d_model": 24}
-    out = tmp_path / "run"
-    run = malgil.train(name, data=text, out=out, steps=2, device="cpu", threads=1, quiet=True, model=model)
+    out, data = tmp_path / "run", tmp_path / ("글.tsv" if name in OF_PAIRS else "글.txt")
+    data.write_text(PAIRS if name in OF_PAIRS else TEXT, encoding="utf-8")
+    run = malgil.train(name, data=data, out=out, steps=2, device="cpu", threads=1, quiet=True, model=model)
     assert run.config["recipe"] == name
     assert [line["step"] for line in run.metrics][-1] == 2
     assert "auto" not in str({k: v for k, v in run.config.items() if k not in ("training", "description")})
-    assert isinstance(run.generate("말길", max_tokens=3), str)
+    write = run.translate if name in OF_PAIRS else run.generate
+    assert isinstance(write("말길", max_tokens=3), str)
     assert run.evaluate()["loss"] > 0
-    assert run.report if hasattr(run, "report") else (out / "report.html").stat().st_size > 1000
+    assert (out / "report.html").stat().st_size > 1000
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -69,7 +69,10 @@ def copied(whole: dict[str, Path], tmp_path: Path) -> Path:
 # -- the same bits ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("recipe", "step"), [("gpt2", 8), ("rnn", 4), ("gru", 11), ("gpt", 7), ("lstm", 6)])
+@pytest.mark.parametrize(
+    ("recipe", "step"),
+    [("gpt2", 8), ("rnn", 4), ("gru", 11), ("gpt", 7), ("lstm", 6), ("seq2seq-bahdanau", 8), ("transformer", 7)],
+)
 def test_a_broken_run_ends_with_the_same_bits(
     recipe: str, step: int, whole: dict[str, Path], corpus: Path, tmp_path: Path
 ) -> None:

@@ -41,6 +41,9 @@ class RandomBatches:
             return [replace(b, stream=True, fresh=step % self.columns == 0) for b in batches]
         return batches
 
+    def tokens(self, step: int) -> int:
+        return self.tokens_per_step
+
     def _batch(self, step: int, rows: range) -> TokenBatch:
         windows = []
         for row in rows:
@@ -66,11 +69,13 @@ def trainer(
     dropout: float = 0.0,
     seconds: float | None = None,
     columns: int = 3,
+    world: World | None = None,
     **settings: Any,
 ) -> Trainer:
     """A trainer of a fresh model; `settings` are those of the training section."""
     chosen = TrainingSettings(**{"steps": 6, "batch_size": 4, "warmup": 1, "compile": "off", **settings})
-    plan = BatchPlan(chosen.batch_size, chosen.accumulate, seed=chosen.seed)
+    world = world or World()
+    plan = BatchPlan(chosen.batch_size, chosen.accumulate, world.rank, world.size, chosen.seed)
     body = model(name, dropout=dropout)
     return Trainer(
         assembled=Assembled(body, {}),
@@ -80,7 +85,7 @@ def trainer(
         limits=Limits(chosen.steps, seconds),
         device=torch.device("cpu"),
         precision=Precision("fp32"),
-        world=World(),
+        world=world,
         workers=workers,
         hooks=hooks or Hooks(),
     )

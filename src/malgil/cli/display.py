@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -17,6 +18,7 @@ from malgil.runs.display import Display
 if TYPE_CHECKING:
     from malgil.runs.folder import RunFolder
     from malgil.runs.prepare import Prepared
+    from malgil.runs.task import Preview
     from malgil.training.settings import TrainingSettings
     from malgil.training.trainer import Progress, StepReport, Trainer
 
@@ -32,7 +34,7 @@ class LiveDisplay(Display):
         self.console = Console(stderr=True, highlight=False)
         self.live: Live | None = None
         self._shown = 0.0
-        self._prompt, self._format, self._longer = "", "hf", ""
+        self._prepared: Prepared | None = None
 
     def say(self, text: str) -> None:
         self.console.print(text, markup=False, soft_wrap=True)
@@ -48,9 +50,7 @@ class LiveDisplay(Display):
 
     def start(self, prepared: Prepared, trainer: Trainer) -> None:
         super().start(prepared, trainer)
-        self._prompt = _first_words(prepared)
-        self._longer = _twice(prepared.settings.training)
-        self._format = "torch" if prepared.settings.family == "rnn_lm" else "hf"
+        self._prepared = prepared
         if self.console.is_terminal:
             self.live = Live(Text(""), console=self.console, auto_refresh=False, transient=True)
             self.live.start()
@@ -64,8 +64,11 @@ class LiveDisplay(Display):
             self._shown = time.monotonic()
             self.live.update(Text(self.line(progress, share)), refresh=True)
 
-    def sample(self, step: int, text: str) -> None:
-        shown = text[:SAMPLE_CHARACTERS].strip()
+    def sample(self, step: int, previews: Sequence[Preview]) -> None:
+        shown = "\n".join(
+            f"{one.prompt}\n    -> {one.text}" if one.prompt else one.text[:SAMPLE_CHARACTERS].strip()
+            for one in previews
+        )
         self.console.print(f"--- sample at step {step:,}\n{shown}\n---", markup=False, style="dim", soft_wrap=True)
 
     def stop(self) -> None:
@@ -79,21 +82,11 @@ class LiveDisplay(Display):
         where = shlex.quote(str(folder.path))
         own = sys.argv[0] if sys.argv[0].endswith("malgil") else "malgil"
         program = "malgil" if shutil.which("malgil") else shlex.quote(own)
-        for command in (
-            f"{program} generate {where} --prompt {shlex.quote(self._prompt)}",
-            f"{program} evaluate {where} --data FILE",
-            f"{program} export {where} OUT --format {self._format}",
-            f"{program} train --resume --out {where} {self._longer}",
-        ):
-            self.say(f"  {command}")
+        assert self._prepared is not None
+        longer = f"train --resume --out {where} {_twice(self._prepared.settings.training)}"
+        for command in (*self._prepared.task.suggestions(self._prepared, where), longer):
+            self.say(f"  {program} {command}")
         sys.stderr.flush()
-
-
-def _first_words(prepared: Prepared) -> str:
-    """Words with which a line of the validation text begins, so that a first prompt is in the language of the model."""
-    ids = prepared.validation.tokens[1:400].tolist()
-    lines = prepared.tokenizer.decode(ids).splitlines()[1:]
-    return next((" ".join(line.split()[:2]) for line in lines if len(line.split()) > 5), "")
 
 
 def _twice(training: TrainingSettings) -> str:

@@ -17,12 +17,20 @@ _HEAD = ("run", "recipe", "started", "status", "steps", "parameters", "best val 
 _SCORES = {
     "loss": "loss (nats a token)",
     "perplexity": "perplexity",
+    "accuracy": "tokens right",
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "exact_match": "exactly right",
+    "token_error_rate": "edits a word",
     "bits_per_byte": "bits per byte",
     "carried_loss": "loss with carried state",
     "tokens": "tokens",
     "bytes": "bytes",
     "unknown": "unknown tokens",
 }
+
+
+_SIGNATURES = {"bleu_signature": "BLEU, how", "chrf_signature": "chrF, how"}
 
 
 def score_lines(result: dict[str, Any]) -> str:
@@ -33,9 +41,18 @@ def score_lines(result: dict[str, Any]) -> str:
             lines.append(f"{label:<24} {value:,}" if isinstance(value, int) else f"{label:<24} {value:.4f}")
         elif key == "bits_per_byte" and (reason := result.get("not_comparable")):
             lines.append(f"{label:<24} {reason}")
+    lines += [f"{label:<24} {result[key]}" for key, label in _SIGNATURES.items() if key in result]
+    if by_length := result.get("bleu_by_source_words"):
+        lines += ["", "BLEU by length of the source", *_length_lines(by_length)]
     if caution := result.get("caution"):
         lines.append(f"note: {caution}")
     return "\n".join(lines)
+
+
+def _length_lines(rows: list[dict[str, Any]]) -> list[str]:
+    return [
+        f"  {row['low']:>3} to {row['high']:<3} words {row['sentences']:>6,} pairs {row['bleu']:>7.2f}" for row in rows
+    ]
 
 
 def run_facts(folder: RunFolder) -> dict[str, Any]:

@@ -1,13 +1,18 @@
-"""What `malgil generate` prints: one text as it is being written, several one after another, or JSON lines."""
+"""What `malgil generate` and `malgil translate` print: text as it is written, lines, or JSON lines."""
 
 from __future__ import annotations
 
 import json
+import os
+import stat
 import sys
-from typing import Any
+from typing import Any, BinaryIO
 
 from malgil.runs.run import Run
 from malgil.text.tokenizer import clean
+
+#: lines of a file that are translated together
+FILE_BATCH = 64
 
 
 def write_streaming(run: Run, prompt: str, settings: dict[str, Any]) -> None:
@@ -37,10 +42,34 @@ def write_all(run: Run, prompts: list[str], settings: dict[str, Any], *, as_json
             print(f"--- {number} of {len(made)}\n{completion.prompt}{completion.text}")
 
 
+def write_translations(
+    run: Run, lines: BinaryIO, settings: dict[str, Any], *, batch: int | None, as_json: bool
+) -> None:
+    """A line of output for every line of input, as soon as its batch is there; `n_best` lines of three columns each.
+
+    Args:
+        batch: lines at a time; None = 64 of a file, one of what comes as it is written.
+    """
+    if batch is None:
+        batch = FILE_BATCH if stat.S_ISREG(os.fstat(lines.fileno()).st_mode) else 1
+    several = run.generation_settings(**settings).n_best > 1
+    sources = (_sound([line.decode("utf-8", "surrogateescape").rstrip("\r\n")])[0] for line in lines)
+    for number, made in enumerate(run.translate_lines(sources, batch, **settings), start=1):
+        if as_json:
+            hypotheses = [{"text": h.text, "score": h.score} for h in made.hypotheses]
+            print(json.dumps({"source": made.source, "text": made.text, "hypotheses": hypotheses}, ensure_ascii=False))
+        elif several:
+            for hypothesis in made.hypotheses:
+                print(f"{number}\t{hypothesis.score:.4f}\t{hypothesis.text}")
+        else:
+            print(made.text)
+        sys.stdout.flush()
+
+
 def _sound(prompts: list[str]) -> list[str]:
     """The prompts as UTF-8 can hold them; what was replaced is said."""
     cleaned = [clean(prompt) for prompt in prompts]
     if replaced := sum(count for _, count in cleaned):
         what = "character that is not UTF-8 was" if replaced == 1 else "characters that are not UTF-8 were"
-        print(f"warning: {replaced} {what} replaced by U+FFFD in the prompt", file=sys.stderr)
+        print(f"warning: {replaced} {what} replaced by U+FFFD", file=sys.stderr)
     return [text for text, _ in cleaned]

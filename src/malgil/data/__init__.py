@@ -4,5 +4,8 @@ sources, readers   what --data names -> documents, streamed
 corpus             documents -> a training and a validation part
 store              a part and a tokenizer -> token ids on disk
 windows, lanes     token ids -> examples by (epoch, index): windows, or streams for recurrent models
+pair_rows, pairs   what --data, --source and --target name -> pairs of texts -> two parts; numerals: the built-in ones
+pair_store         a part of pairs and two tokenizers -> two token stores, and which pairs are used
+buckets            pairs -> batches of similar length by (seed, epoch)
 loader             examples -> batches by the number of the step
 """

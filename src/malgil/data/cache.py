@@ -80,16 +80,18 @@ def evict(stores: Path, spare: Path) -> None:
             excess -= sizes[folder]
 
 
-def remembered(path: Path, question: str, find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def remembered(path: Path, question: str, find: Callable[[], dict[str, Any]], *beside: Path) -> dict[str, Any]:
     """What `find` says about the file, from the cache while the file's size and times are the same.
 
     Args:
         question: what is asked, with every setting that changes the answer.
         find: reads the file; its answer must be plain JSON.
+        beside: other files that the answer depends on.
     """
-    stat = path.stat()
-    stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-    key = hashlib.sha256(json.dumps([str(path.resolve()), question]).encode()).hexdigest()
+    stats = [file.stat() for file in (path, *beside)]
+    stamp = [number for stat in stats for number in (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)]
+    names = [str(file.resolve()) for file in (path, *beside)]
+    key = hashlib.sha256(json.dumps([*names, question]).encode()).hexdigest()
     memo = cache_folder() / "facts" / f"{key[:32]}.json"
     try:
         known = json.loads(memo.read_text(encoding="utf-8"))
@@ -98,7 +100,7 @@ def remembered(path: Path, question: str, find: Callable[[], dict[str, Any]]) ->
     except (OSError, ValueError, TypeError, KeyError):
         pass
     answer = find()
-    if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > _SETTLED:
+    if time.time_ns() - max(max(stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats) > _SETTLED:
         keep(memo, json.dumps({"stamp": stamp, "answer": answer}))
     return answer
 

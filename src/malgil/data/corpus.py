@@ -14,9 +14,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from malgil.data.builtin import builtin_documents, held_out
 from malgil.data.cache import remembered
@@ -25,6 +26,8 @@ from malgil.data.settings import DataSettings
 from malgil.data.sources import BUILTIN, find_files, format_of
 from malgil.errors import DataError, InputError
 from malgil.runtime.files import sha256
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,7 @@ class Span:
         Raises:
             DataError: the file has changed since the corpus was opened.
         """
-        if _stamp(self.path) != self.stamp:
-            raise DataError(
-                "the file has changed since it was opened", str(self.path), "start again with the file at rest"
-            )
+        refuse_change(self.path, self.stamp)
         documents = read_documents(self.path, self.text_field, Tally(self.skip_bad))
         if _is_text(self.path):
             for chunks in documents:
@@ -134,10 +134,10 @@ def open_corpus(settings: DataSettings) -> Corpus:
     files, notes = find_files(settings.paths, "--data")
     given, more = find_files(settings.validation, "--data.validation")
     notes += more
-    _refuse_overlap(files, given, settings)
+    refuse_overlap(files, given, settings)
     tally = Tally(settings.skip_bad)
     facts = {path: _facts(path, settings, tally) for path in [*files, *given]}
-    notes += _tolerated(tally)
+    notes += tolerated(tally)
     builtin = tuple(range(len(builtin_documents()))) if BUILTIN in settings.paths else ()
 
     if settings.validation:
@@ -164,13 +164,37 @@ def open_whole(settings: DataSettings) -> tuple[Part, tuple[str, ...]]:
     facts = {path: _facts(path, settings, tally) for path in files}
     builtin = tuple(range(len(builtin_documents()))) if BUILTIN in settings.paths else ()
     spans = [_whole(path, facts[path], settings) for path in files]
-    return _part(spans, builtin), (*notes, *_tolerated(tally))
+    return _part(spans, builtin), (*notes, *tolerated(tally))
 
 
-# ---------------------------------------------------------------------------------------------
+def choose_files(files: Mapping[T, tuple[str, int]], share: float) -> set[T]:
+    """Whole files whose bytes come close to the share: taken in the order of a hash of their content.
+
+    By content, so that the choice is the same wherever the files lie and in whatever order they are named.
+
+    Args:
+        files: of each its content's fingerprint and its bytes.
+    """
+    target = share * sum(size for _, size in files.values())
+    order = sorted(files, key=lambda file: (hashlib.sha256(files[file][0].encode()).hexdigest(), str(file)))
+    held: set[T] = set()
+    total = 0
+    for file in order:
+        size = files[file][1]
+        if abs(total + size - target) < abs(total - target) and len(held) < len(files) - 1:
+            held.add(file)
+            total += size
+    if files and not held:
+        held.add(min(order, key=lambda file: files[file][1]))
+    return held
 
 
-def _refuse_overlap(files: Sequence[Path], given: Sequence[Path], settings: DataSettings) -> None:
+def refuse_overlap(files: Iterable[Path], given: Iterable[Path], settings: DataSettings) -> None:
+    """No file may be in both parts, and `builtin` neither.
+
+    Raises:
+        InputError: one is.
+    """
     both = sorted({path.resolve() for path in files} & {path.resolve() for path in given})
     names = [str(path) for path in both]
     if BUILTIN in settings.paths and BUILTIN in settings.validation:
@@ -179,6 +203,44 @@ def _refuse_overlap(files: Sequence[Path], given: Sequence[Path], settings: Data
         raise InputError(
             "the validation part is also in the training data", ", ".join(names[:3]), "name it in one place only"
         )
+
+
+def tolerated(tally: Tally) -> list[str]:
+    """Sentences about what was met and passed over."""
+    notes = []
+    if tally.skipped:
+        notes.append(f"{tally.skipped:,} malformed row{'s were' if tally.skipped > 1 else ' was'} skipped")
+    if tally.surrogates:
+        notes.append(
+            f"{tally.surrogates:,} lone surrogate{'s were' if tally.surrogates > 1 else ' was'} replaced by U+FFFD"
+        )
+    return notes
+
+
+def stamp_of(path: Path) -> tuple[int, int]:
+    """Size and time of a file, by which a change is noticed.
+
+    Raises:
+        DataError: it cannot be looked at.
+    """
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise DataError(f"cannot read: {error.strerror}", str(path), "check the file") from None
+    return stat.st_size, stat.st_mtime_ns
+
+
+def refuse_change(path: Path, stamp: tuple[int, int]) -> None:
+    """What is read must be what was counted.
+
+    Raises:
+        DataError: the file is not as it was when `stamp` was taken.
+    """
+    if stamp_of(path) != stamp:
+        raise DataError("the file has changed since it was opened", str(path), "start again with the file at rest")
+
+
+# ---------------------------------------------------------------------------------------------
 
 
 def _facts(path: Path, settings: DataSettings, tally: Tally) -> Facts:
@@ -195,14 +257,10 @@ def _facts(path: Path, settings: DataSettings, tally: Tally) -> Facts:
         counts = {"n_documents": n_documents, "n_characters": n_characters, "n_bytes": n_bytes}
         return {"sha256": sha256(path), **counts, "skipped": own.skipped, "surrogates": own.surrogates}
 
-    try:
-        empty = path.stat().st_size == 0
-    except OSError as error:
-        raise DataError(f"cannot read: {error.strerror}", str(path), "check the file") from None
     # What may still be skipped is part of the question: the answer for a smaller allowance is an error.
     allowance = tally.allowed - tally.skipped
     question = json.dumps([*format_of(path), settings.text_field, allowance])
-    facts = Facts(**remembered(path, question, find)) if not empty else None
+    facts = Facts(**remembered(path, question, find)) if stamp_of(path)[0] else None
     if facts is None or facts.n_characters == 0:
         raise DataError("the file is empty", str(path), "give a file with text")
     tally.skipped += facts.skipped
@@ -210,21 +268,10 @@ def _facts(path: Path, settings: DataSettings, tally: Tally) -> Facts:
     return facts
 
 
-def _tolerated(tally: Tally) -> list[str]:
-    notes = []
-    if tally.skipped:
-        notes.append(f"{tally.skipped:,} malformed row{'s were' if tally.skipped > 1 else ' was'} skipped")
-    if tally.surrogates:
-        notes.append(
-            f"{tally.surrogates:,} lone surrogate{'s were' if tally.surrogates > 1 else ' was'} replaced by U+FFFD"
-        )
-    return notes
-
-
 def _hold_out(files: list[Path], facts: dict[Path, Facts], settings: DataSettings) -> tuple[list[Span], list[Span]]:
     if len(files) == 1:
         return _cut_one(files[0], facts[files[0]], settings)
-    held = _choose(files, facts, settings.holdout)
+    held = choose_files({path: (facts[path].sha256, facts[path].n_bytes) for path in files}, settings.holdout)
     train = [_whole(path, facts[path], settings) for path in files if path not in held]
     return train, [_whole(path, facts[path], settings) for path in files if path in held]
 
@@ -254,25 +301,6 @@ def _cut_one(path: Path, facts: Facts, settings: DataSettings) -> tuple[list[Spa
     return [first], [last]
 
 
-def _choose(files: list[Path], facts: dict[Path, Facts], share: float) -> set[Path]:
-    """Whole files whose bytes come close to the share: taken in the order of a hash of their content.
-
-    By content, so that the choice is the same wherever the files lie and in whatever order they are named.
-    """
-    target = share * sum(facts[path].n_bytes for path in files)
-    order = sorted(files, key=lambda path: (hashlib.sha256(facts[path].sha256.encode()).hexdigest(), str(path)))
-    held: set[Path] = set()
-    total = 0
-    for path in order:
-        size = facts[path].n_bytes
-        if abs(total + size - target) < abs(total - target) and len(held) < len(files) - 1:
-            held.add(path)
-            total += size
-    if files and not held:
-        held.add(min(order, key=lambda path: facts[path].n_bytes))
-    return held
-
-
 def _whole(path: Path, facts: Facts, settings: DataSettings) -> Span:
     stop = facts.n_characters if _is_text(path) else facts.n_documents
     return _span(path, facts, settings, 0, stop, facts.n_characters, facts.n_bytes)
@@ -283,7 +311,7 @@ def _span(
 ) -> Span:
     identity = (facts.sha256, format_of(path)[0], None if _is_text(path) else settings.text_field)
     skip = settings.skip_bad
-    return Span(path, settings.text_field, skip, start, stop, characters, n_bytes, _stamp(path), identity)
+    return Span(path, settings.text_field, skip, start, stop, characters, n_bytes, stamp_of(path), identity)
 
 
 def _part(spans: list[Span], builtin: tuple[int, ...]) -> Part:
@@ -317,11 +345,3 @@ def _characters(chunks: Iterator[str], start: int, stop: int) -> Iterator[str]:
 
 def _is_text(path: Path) -> bool:
     return format_of(path)[0] == "text"
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        stat = path.stat()
-    except OSError as error:
-        raise DataError(f"cannot read: {error.strerror}", str(path), "check the file") from None
-    return stat.st_size, stat.st_mtime_ns

@@ -29,6 +29,7 @@ CHUNK = (
 )  # characters of a document at a time: large enough to be fast, small enough to tokenise in little memory
 _BLOCK = 1 << 20  # bytes read at a time
 _LONGEST_FIELD = 1 << 28  # characters of a csv field; an unclosed quote would otherwise swallow the rest of the file
+_SHOWN = 30  # characters of a column's name in a message; a first row that names none may hold whole texts
 _PEEK = 100  # rows looked at to find the column with the text
 _SURROGATE = re.compile("[\ud800-\udfff]")
 Row = tuple[int, dict[str, Any]]
@@ -119,17 +120,71 @@ def cut_chunks(blocks: Iterable[str]) -> Iterator[str]:
 
 def read_rows(path: Path, text_field: str | None, tally: Tally) -> Iterator[str]:
     """The text of each well-formed row of a jsonl, csv, tsv or parquet file, in order."""
-    rows = _ROWS[format_of(path)[0]]
-    first = itertools.islice(rows(path, None, Tally(tally.allowed - tally.skipped)), _PEEK)
-    column = _text_column(path, text_field, [row for _, row in first])
-    for line, row in rows(path, [column], tally):
-        value = row.get(column)
-        if isinstance(value, str):
-            yield _without_surrogates(value, tally)
-        elif column in row:
-            tally.skip(f"'{column}' holds {_kind(value)}, not text", f"{path}:{line}")
-        else:
-            tally.skip(f"the row has no '{column}'", f"{path}:{line}")
+    column = _text_column(path, text_field, first_rows(path, tally))
+    for line, row in read_table(path, tally, [column]):
+        text = text_cell(row, column, f"{path}:{line}", tally)
+        if text is not None:
+            yield text
+
+
+def read_table(path: Path, tally: Tally, columns: Sequence[str] | None = None, *, header: bool = True) -> Iterator[Row]:
+    """(line, cells by column) of each well-formed row of a jsonl, csv, tsv or parquet file, in order.
+
+    Args:
+        columns: the ones that are needed, where only these can be read (parquet).
+        header: whether the first row of csv and tsv names the columns; without names they are '1', '2', ...
+    """
+    kind = format_of(path)[0]
+    if kind == "jsonl":
+        return _jsonl_rows(path, tally)
+    if kind == "parquet":
+        return _parquet_rows(path, columns)
+    return _delimited_rows(path, tally, header)
+
+
+def first_rows(path: Path, tally: Tally) -> list[dict[str, Any]]:
+    """The rows by which columns are judged; what is skipped among them is not counted.
+
+    Raises:
+        DataError: there are none.
+    """
+    rows = [row for _, row in itertools.islice(read_table(path, Tally(tally.allowed - tally.skipped)), _PEEK)]
+    if not rows:
+        raise DataError("no row of data", str(path), "give a file with at least one row")
+    return rows
+
+
+def text_cell(row: dict[str, Any], column: str, where: str, tally: Tally) -> str | None:
+    """The text in a column of a row; None where there is none and the tally allows it."""
+    value = row.get(column)
+    if isinstance(value, str):
+        return _without_surrogates(value, tally)
+    found = f"'{column}' holds {_kind(value)}, not text" if column in row else f"the row has no '{column}'"
+    tally.skip(found, where)
+    return None
+
+
+def no_column(path: Path, wanted: str, columns: Sequence[str]) -> NotFoundError:
+    """The error for a column that a file does not have."""
+    close = nearest(wanted, columns)
+    shown = (name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..." for name in columns)
+    fix = f"did you mean {' or '.join(close)}?" if close else f"columns: {', '.join(shown)}"
+    return NotFoundError(f"no column '{wanted}'", str(path), fix, nearest=close)
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """Lines with their ends, split at newlines alone (text may hold U+2028 and its kin)."""
+    held: list[str] = []
+    for block in read_text(path):
+        *whole, rest = block.split("\n")
+        for line in whole:
+            held.append(line)
+            yield "".join(held) + "\n"
+            held.clear()
+        if rest:
+            held.append(rest)
+    if held:
+        yield "".join(held)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -177,23 +232,8 @@ def _cut(text: str, start: int) -> int:
     return space if space > start else stop
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """Lines with their ends, split at newlines alone (text may hold U+2028 and its kin)."""
-    held: list[str] = []
-    for block in read_text(path):
-        *whole, rest = block.split("\n")
-        for line in whole:
-            held.append(line)
-            yield "".join(held) + "\n"
-            held.clear()
-        if rest:
-            held.append(rest)
-    if held:
-        yield "".join(held)
-
-
-def _jsonl_rows(path: Path, columns: Sequence[str] | None, tally: Tally) -> Iterator[Row]:
-    for number, line in enumerate(_lines(path), 1):
+def _jsonl_rows(path: Path, tally: Tally) -> Iterator[Row]:
+    for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
         try:
@@ -208,12 +248,12 @@ def _jsonl_rows(path: Path, columns: Sequence[str] | None, tally: Tally) -> Iter
             tally.skip(f"the row is {_kind(row)}, not an object", f"{path}:{number}", 'write {"text": "..."}')
 
 
-def _delimited_rows(path: Path, columns: Sequence[str] | None, tally: Tally) -> Iterator[Row]:
-    """Rows under a header. In csv a quoted field may hold commas and newlines; in tsv a quote is a character."""
+def _delimited_rows(path: Path, tally: Tally, header: bool) -> Iterator[Row]:
+    """Rows of csv, where a quoted field may hold commas and newlines, or of tsv, where a quote is a character."""
     csv.field_size_limit(_LONGEST_FIELD)
-    quoting: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if format_of(path)[0] == "tsv" else {}
-    reader = csv.reader(_lines(path), strict=True, **quoting)
-    header: list[str] | None = None
+    quoting: dict[str, Any] = {} if format_of(path)[0] == "csv" else {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+    reader = csv.reader(read_lines(path), strict=True, **quoting)
+    names: list[str] = []
     while True:
         line = reader.line_num + 1
         try:
@@ -225,19 +265,22 @@ def _delimited_rows(path: Path, columns: Sequence[str] | None, tally: Tally) -> 
             return
         if not fields:  # a blank line
             continue
-        if header is None:
-            header = fields
-            if len(set(header)) < len(header):
+        if not names:
+            names = fields if header else [str(number) for number in range(1, len(fields) + 1)]
+            if len(set(names)) < len(names):
                 raise DataError(
                     "two columns have the same name", f"{path}:{line}", "the first line must name the columns"
                 )
-        elif len(fields) != len(header):
-            tally.skip(f"{len(fields)} fields where the header has {len(header)}", f"{path}:{line}")
+            if header:
+                continue
+        if len(fields) == len(names):
+            yield line, dict(zip(names, fields, strict=True))
         else:
-            yield line, dict(zip(header, fields, strict=True))
+            first = "header" if header else "first row"
+            tally.skip(f"{len(fields)} fields where the {first} has {len(names)}", f"{path}:{line}")
 
 
-def _parquet_rows(path: Path, columns: Sequence[str] | None, tally: Tally) -> Iterator[Row]:
+def _parquet_rows(path: Path, columns: Sequence[str] | None) -> Iterator[Row]:
     try:
         import pyarrow as arrow
         import pyarrow.parquet as parquet
@@ -266,25 +309,13 @@ def _guarded_copy(path: Path, packed: IO[bytes], unpacked: IO[bytes]) -> None:
     unpacked.seek(0)
 
 
-_ROWS: dict[str, Callable[[Path, Sequence[str] | None, Tally], Iterator[Row]]] = {
-    "jsonl": _jsonl_rows,
-    "csv": _delimited_rows,
-    "tsv": _delimited_rows,
-    "parquet": _parquet_rows,
-}
-
-
 def _text_column(path: Path, wanted: str | None, rows: list[dict[str, Any]]) -> str:
     """The column with the text, judged by the first rows."""
-    if not rows:
-        raise DataError("no row of data", str(path), "give a file with at least one row")
     columns = list(dict.fromkeys(itertools.chain.from_iterable(rows)))
     if wanted is not None:
         if wanted in columns:
             return wanted
-        close = nearest(wanted, columns)
-        fix = f"did you mean {' or '.join(close)}?" if close else f"columns: {', '.join(columns)}"
-        raise NotFoundError(f"no column '{wanted}'", str(path), fix, nearest=close)
+        raise no_column(path, wanted, columns)
     if "text" in columns:
         return "text"
     candidates = [name for name in columns if any(_is_prose(row.get(name)) for row in rows)]

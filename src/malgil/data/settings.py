@@ -20,6 +20,27 @@ class DataSettings:
     text_field: str | None = setting(
         None, "the column with the text in jsonl, csv, tsv and parquet; by default 'text', else the only text column"
     )
+    source: list[str] = setting(
+        [], "pairs: files of texts to be turned into others; line i belongs to line i of the file in target"
+    )
+    target: list[str] = setting([], "pairs: files aligned with those in source, line by line")
+    validation_source: list[str] = setting([], "pairs: the validation part, named like source")
+    validation_target: list[str] = setting([], "pairs: the validation part, named like target")
+    source_field: str | None = setting(
+        None, "pairs: the source's column in a table, a name or a number from 1; by default 'source', else the first"
+    )
+    target_field: str | None = setting(
+        None, "pairs: the target's column in a table, a name or a number from 1; by default 'target', else the second"
+    )
+    reverse: bool = setting(False, "pairs: swap source and target")
+    max_ratio: float | None = setting(
+        None,
+        "pairs: drop those whose longer side has more than so many times the tokens of the shorter one, and 5 more",
+        low=1,
+    )
+    max_pair_len: int | None = setting(
+        None, "pairs: drop those with a side of more tokens; none: as many as the model's max_len allows", low=1
+    )
     holdout: float = setting(
         0.1,
         "share held out for validation: the end of a single file, else whole files or built-in documents",

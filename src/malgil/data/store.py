@@ -26,7 +26,6 @@ import numpy as np
 import numpy.typing as npt
 
 from malgil.data.cache import cache_folder, evict
-from malgil.data.corpus import Part
 from malgil.errors import DataError
 from malgil.runtime.files import storage_errors, sync_folder
 
@@ -34,6 +33,16 @@ _LAYOUT = 1  # raise when the files change their meaning
 _BATCH = 1 << 20  # characters tokenised together
 Ids: TypeAlias = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 Progress: TypeAlias = Callable[[int, int], None]
+
+
+class Documents(Protocol):
+    """What a store needs of a text: a `Part` of a corpus, or a side of pairs."""
+
+    @property
+    def n_characters(self) -> int: ...
+    @property
+    def fingerprint(self) -> str: ...
+    def documents(self) -> Iterator[Iterator[str]]: ...
 
 
 class Encoder(Protocol):
@@ -110,7 +119,7 @@ class TokenStore:
         return round(n_tokens * self.n_characters / max(len(self), 1))
 
 
-def token_store(part: Part, tokenizer: Encoder, progress: Progress | None = None) -> TokenStore:
+def token_store(part: Documents, tokenizer: Encoder, progress: Progress | None = None) -> TokenStore:
     """The tokens of a part, from the cache or made now in constant memory.
 
     Several processes may ask for the same store at once: each makes it, the first to finish gives it its name, and all
@@ -167,7 +176,7 @@ def _checksum(meta: Meta) -> str:
     return hashlib.sha256(json.dumps(asdict(meta), sort_keys=True).encode()).hexdigest()
 
 
-def _make(folder: Path, key: str, part: Part, tokenizer: Encoder, progress: Progress | None) -> None:
+def _make(folder: Path, key: str, part: Documents, tokenizer: Encoder, progress: Progress | None) -> None:
     temporary = folder.with_name(f".{folder.name}-{os.getpid()}-{secrets.token_hex(4)}")
     temporary.mkdir()
     try:
@@ -202,7 +211,7 @@ def _publish(temporary: Path, folder: Path) -> None:
     os.rename(temporary, folder)
 
 
-def _write(folder: Path, key: str, part: Part, tokenizer: Encoder, progress: Progress | None) -> Meta:
+def _write(folder: Path, key: str, part: Documents, tokenizer: Encoder, progress: Progress | None) -> Meta:
     dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
     shared = tokenizer.begin_id == tokenizer.end_id
     n_tokens = n_documents = n_characters = n_bytes = n_unknown = 0
@@ -242,7 +251,7 @@ def _append(file: IO[bytes], values: list[int], dtype: np.dtype[np.generic]) -> 
     return array
 
 
-def _batches(part: Part) -> Iterator[list[tuple[str, bool, bool]]]:
+def _batches(part: Documents) -> Iterator[list[tuple[str, bool, bool]]]:
     """(chunk, is the document's first, is its last), in batches of about `_BATCH` characters."""
     batch: list[tuple[str, bool, bool]] = []
     size = 0

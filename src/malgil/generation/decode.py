@@ -1,10 +1,11 @@
-"""One decoding loop for recurrent and attention models alike: it sees only `CausalLM` and `State`.
+"""One decoding loop for recurrent and attention models, with and without a source: it sees only `State`.
 
     prompts, padded right -> one pass -> state of every prompt -> a copy of the row for each sample
     then, a token at a time:  last tokens (B, 1) + state -> logits (B, V) -> choice -> finished rows leave
 
 A model with a fixed context goes on beyond it: when a row's context is full, the row reads its newest
-half again from position 0 and continues, so that it always sees between half and all of its context.
+half again from position 0 and continues, so that it always sees between half and all of its context. A model that
+reads a source does not: its context bounds what it writes.
 """
 
 from __future__ import annotations
@@ -14,17 +15,18 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from malgil.errors import ConfigError, ContextLengthError, InputError, NonFiniteError
-from malgil.generation.sampling import choose, uniforms
+from malgil.generation.sampling import choose, logprobs_of, uniforms
 from malgil.generation.settings import GenerationSettings
-from malgil.models.base import CausalLM, Output, State, parameter_device
+from malgil.models.base import CausalLM, EncoderDecoder, Memory, Model, Output, State, parameter_device
 
 END, LENGTH, STOP = "end", "length", "stop"
+M = TypeVar("M", bound=nn.Module)
 
 
 class Token(NamedTuple):
@@ -41,7 +43,8 @@ class Continuation:
 
     Attributes:
         ids: the new tokens, without the end token.
-        finish_reason: `end` (an end token came), `length` (max_tokens were written) or `stop` (a stop text came).
+        finish_reason: `end` (an end token came), `length` (max_tokens were written, or with a source as many as the
+            context holds) or `stop` (a stop text came).
         logprob: log of the probability that the model, without any of the settings, gives to all of it (nats).
     """
 
@@ -51,28 +54,33 @@ class Continuation:
 
 
 def generate(
-    model: CausalLM,
+    model: CausalLM | EncoderDecoder,
     prompts: Sequence[Sequence[int]],
     settings: GenerationSettings,
     *,
+    memory: Memory | None = None,
     end_ids: Iterable[int] = (),
+    vocab_size: int | None = None,
     dtype: torch.dtype | None = None,
 ) -> list[Continuation]:
     """Continue prompts of any lengths, all at once; the samples of a prompt stand next to one another.
 
     Args:
+        memory: for an `EncoderDecoder`, its encoded sources, a row a prompt, in the type in which is computed. A
+            prompt is then the token that begins a target.
         end_ids: tokens that finish a row.
+        vocab_size: only ids below are written; None: all that the model has.
         dtype: compute in this type, on a copy of the weights (bf16 pays for batches); None: as the weights are.
 
     Raises:
         ContextLengthError: a prompt with more tokens than the model's context.
-        ConfigError: stop texts, which need a tokenizer (`generate_text`).
-        InputError: an empty prompt or an id outside the vocabulary.
+        ConfigError: stop texts, which need a tokenizer (`generate_text`); a beam, which is `beam_search`'s.
+        InputError: an empty prompt, an id outside the vocabulary, or a memory that does not fit model and prompts.
         NonFiniteError: the model's scores are NaN or infinite.
     """
     if settings.stop:
         raise ConfigError("stop texts need a tokenizer", "generation.stop", "use generate_text, or leave them out")
-    decoder = Decoder(model, prompts, settings, end_ids=end_ids, dtype=dtype)
+    decoder = Decoder(model, prompts, settings, memory=memory, end_ids=end_ids, vocab_size=vocab_size, dtype=dtype)
     while not decoder.done:
         decoder.step()
     return decoder.continuations()
@@ -86,18 +94,23 @@ class Decoder:
 
     def __init__(
         self,
-        model: CausalLM,
+        model: CausalLM | EncoderDecoder,
         prompts: Sequence[Sequence[int]],
         settings: GenerationSettings,
         *,
+        memory: Memory | None = None,
         end_ids: Iterable[int] = (),
         vocab_size: int | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         _check_prompts(prompts, model)
-        if dtype is not None and dtype != next(model.parameters()).dtype:
-            model = copy.deepcopy(model).to(dtype)
-        self._model, self._settings, self._end_ids = model, settings, frozenset(end_ids)
+        _check_memory(memory, model, len(prompts))
+        if settings.beam > 1:
+            raise ConfigError(
+                f"a beam of {settings.beam} is for models that translate", "generation.beam", "leave it out here"
+            )
+        self._model, self._memory = in_precision(model, dtype), memory
+        self._settings, self._end_ids = settings, frozenset(end_ids)
         # a model may have more rows than its tokenizer has tokens, up to a round number
         self._vocab_size = min(model.vocab_size, vocab_size or model.vocab_size)
         self._device = parameter_device(model)
@@ -112,6 +125,7 @@ class Decoder:
         self._max_len = max(map(len, prompts), default=0) + settings.max_tokens - 1  # the last one is not read
         if model.context is not None:
             self._max_len = min(self._max_len, model.context)
+        self._limits = [self._limit(row) for row in self._live]  # tokens that each may write
         self._last = torch.empty(0, dtype=torch.long)  # (B,), the newest token of each live row
         self._uniforms: Tensor | None = None  # (max_tokens, B)
         if settings.temperature > 0 and n_rows:
@@ -136,7 +150,7 @@ class Decoder:
     @torch.inference_mode()
     def step(self) -> list[Token]:
         """One more token for every row that goes on."""
-        with _evaluating(self._model):
+        with evaluating(self._model):
             hidden = self._read_prompts() if self._state is None else self._read_last()
             logits = self._model.logits(hidden).float()[:, : self._vocab_size]  # (B, V)
         step = len(self._written[self._live[0]])
@@ -144,21 +158,19 @@ class Decoder:
         self._last = choose(logits, self._settings, uniform, self._seen)
         if self._seen is not None:
             self._mark_seen(torch.arange(len(self._live), device=self._device), self._last)
-        logprob = logits.gather(1, self._last[:, None])[:, 0] - logits.logsumexp(dim=-1)
+        logprob = logprobs_of(self._last[:, None], logits)[:, 0]
         return [self._record(*chosen) for chosen in zip(self._live, self._last.tolist(), logprob.tolist(), strict=True)]
 
     def _record(self, row: int, token: int, logprob: float) -> Token:
         written = self._written[row]
         if not math.isfinite(logprob):
-            raise NonFiniteError(
-                "the model's scores are not finite", f"token {len(written) + 1}", "its weights are damaged; load others"
-            )
+            raise damaged(len(written) + 1)
         self._logprobs[row] += logprob
         if token in self._end_ids:
             self._reasons[row] = END
         else:
             written.append(token)
-            if len(written) == self._settings.max_tokens:
+            if len(written) == self._limits[row]:
                 self._reasons[row] = LENGTH
         return Token(row, token, self._reasons[row])
 
@@ -173,7 +185,7 @@ class Decoder:
         mask = None
         if int(lengths.min()) < longest:
             mask = torch.arange(longest, device=self._device) < lengths[:, None]
-        state = self._model.init_state(len(tokens), self._max_len)
+        state = self._first_state()
         read: Output = self._model(tokens, token_mask=mask, state=state)
         hidden = read.hidden[torch.arange(len(tokens), device=self._device), lengths - 1]  # (B, D)
         self._state = read.state
@@ -181,6 +193,13 @@ class Decoder:
             rows = torch.arange(len(tokens), device=self._device).repeat_interleave(self._settings.samples)
             hidden, self._state = hidden[rows], self._state.select(rows)
         return hidden
+
+    def _first_state(self) -> State:
+        """A row a prompt, before any token."""
+        if isinstance(self._model, CausalLM):
+            return self._model.init_state(len(self._prompts), self._max_len)
+        assert self._memory is not None
+        return self._model.init_state(self._memory, self._max_len)
 
     def _read_last(self) -> Tensor:
         """The newest token of every row, after finished rows have left and full rows have made room."""
@@ -213,6 +232,7 @@ class Decoder:
         The newest token is left out: it is read next, together with those of all other rows.
         """
         assert self._state is not None
+        assert isinstance(self._model, CausalLM)  # others end a row that is full
         n_kept = (self._model.context or 0) // 2
         fresh = self._model.init_state(len(places), self._max_len)
         if n_kept > 1:
@@ -232,6 +252,12 @@ class Decoder:
     def _prompt(self, row: int) -> list[int]:
         return self._prompts[row // self._settings.samples]
 
+    def _limit(self, row: int) -> int:
+        """How many tokens a row may write."""
+        if isinstance(self._model, CausalLM) or self._model.context is None:
+            return self._settings.max_tokens
+        return min(self._settings.max_tokens, self._model.context + 1 - len(self._prompt(row)))
+
     def _seen_in_prompts(self) -> Tensor:
         """(B, V), True where a row's prompt has the token."""
         self._seen = torch.zeros(len(self._live), self._vocab_size, dtype=torch.bool, device=self._device)
@@ -248,8 +274,20 @@ class Decoder:
             self._seen[:, list(self._end_ids)] = False
 
 
+def in_precision(model: M, dtype: torch.dtype | None) -> M:
+    """The model itself, or where it has another type a copy of it in that one."""
+    if dtype is None or dtype == next(model.parameters()).dtype:
+        return model
+    return copy.deepcopy(model).to(dtype)
+
+
+def damaged(token: int) -> NonFiniteError:
+    """What is raised when the scores of a row's so many-th new token are no numbers."""
+    return NonFiniteError("the model's scores are not finite", f"token {token}", "its weights are damaged; load others")
+
+
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Dropout off inside; every module's mode as before afterwards."""
     training = [module for module in model.modules() if module.training] if model.training else []
     for module in training:
@@ -261,7 +299,18 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def _check_prompts(prompts: Sequence[Sequence[int]], model: CausalLM) -> None:
+def _check_memory(memory: Memory | None, model: Model, n_prompts: int) -> None:
+    if isinstance(model, EncoderDecoder) != (memory is not None):
+        raise InputError(
+            "there is no encoded source" if memory is None else "this model reads no source",
+            type(model).__name__,
+            "give the memory that encode returns" if memory is None else "leave memory out",
+        )
+    if memory is not None and len(memory.mask) != n_prompts:
+        raise InputError(f"{len(memory.mask)} sources and {n_prompts} prompts", "memory", "give a source a prompt")
+
+
+def _check_prompts(prompts: Sequence[Sequence[int]], model: Model) -> None:
     for i, prompt in enumerate(prompts):
         if not len(prompt):
             raise InputError("a prompt has no tokens", f"prompt {i}", "begin it with the tokenizer's begin_id")

@@ -7,9 +7,9 @@ config can name code.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from malgil.config import Tree, parse, setting
 from malgil.errors import CheckpointError, ConfigError, InputError
@@ -18,6 +18,7 @@ from malgil.models import family
 from malgil.models.gpt2 import GPT2Config
 from malgil.models.llama import LlamaConfig
 from malgil.models.rnn_lm import RNNLMConfig
+from malgil.models.transformer import TransformerConfig
 
 #: tables of positions are made for this many at most: a config alone must not be able to fill the memory
 MAX_POSITIONS = 1 << 21
@@ -36,6 +37,9 @@ class Spelling:
         fixed: keys that change the computation, and the values under which it is ours.
         read: their keys as the tree of our settings.
         write: our settings as their keys.
+        copies: tensors that a checkpoint may store beside the ones they equal, by name.
+        vocab_size: their key of the number of rows of the embedding, in an encoder-decoder that of the target.
+        source_vocab_size: the same for a source that has an embedding of its own.
     """
 
     model_type: str
@@ -46,6 +50,18 @@ class Spelling:
     fixed: Mapping[str, tuple[Any, ...]]
     read: Callable[[Tree], Tree]
     write: Callable[[Any], Tree]
+    copies: Mapping[str, str] = field(default_factory=dict)
+    vocab_size: str = "vocab_size"
+    source_vocab_size: str | None = None
+
+
+class Foreign(NamedTuple):
+    """A config.json in our terms; `source_vocab_size` is None where the source has no embedding of its own."""
+
+    spelling: Spelling
+    config: Any
+    vocab_size: int
+    source_vocab_size: int | None
 
 
 _ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
@@ -174,6 +190,77 @@ def _write_rnn(config: RNNLMConfig) -> Tree:
     }
 
 
+_MARIAN_ACTIVATIONS = {"relu": "relu", "swish": "silu", "silu": "silu", "gelu": "gelu"}
+_MARIAN_EPS = 1e-5  # PyTorch's default, which Marian's class leaves as it is
+
+
+def _read_marian(theirs: Tree) -> Tree:
+    for key in ("attention_heads", "ffn_dim"):
+        encoder, decoder = theirs[f"encoder_{key}"], theirs[f"decoder_{key}"]
+        if encoder != decoder:
+            raise ConfigError(f"{encoder} encoder_{key} and {decoder} decoder_{key} are not supported: make them equal")
+    return {
+        "n_layers": theirs["decoder_layers"],
+        "n_encoder_layers": theirs["encoder_layers"],
+        "n_heads": theirs["decoder_attention_heads"],
+        "d_model": theirs["d_model"],
+        "d_ff": theirs["decoder_ffn_dim"],
+        "max_len": theirs["max_position_embeddings"],
+        "dropout": max(theirs.get("dropout", 0.1), theirs.get("attention_dropout", 0.0)),
+        "activation": _MARIAN_ACTIVATIONS[theirs.get("activation_function", "gelu")],
+        "scale_embedding": theirs.get("scale_embedding", False),
+        "shared": theirs.get("share_encoder_decoder_embeddings", True),
+        "output_bias": True,
+        "norm_eps": _MARIAN_EPS,
+    }
+
+
+def _write_marian(config: TransformerConfig) -> Tree:
+    if not config.tied:
+        raise ConfigError("Marian's output layer is the target's embedding", "model.tied", "train with tied: true")
+    if config.norm_eps != _MARIAN_EPS:
+        raise ConfigError(
+            f"Marian's norms add {_MARIAN_EPS}, not {config.norm_eps}", "model.norm_eps", f"train with {_MARIAN_EPS}"
+        )
+    sizes = {
+        f"{side}_{key}": value
+        for side in ("encoder", "decoder")
+        for key, value in (("attention_heads", config.n_heads), ("ffn_dim", config.ff_width), ("layerdrop", 0.0))
+    }
+    return {
+        "architectures": ["MarianMTModel"],
+        "is_encoder_decoder": True,
+        "encoder_layers": config.encoder_layers,
+        "decoder_layers": config.n_layers,
+        **sizes,
+        "d_model": config.d_model,
+        "max_position_embeddings": config.max_len,
+        "dropout": config.dropout,
+        "attention_dropout": config.dropout,
+        "activation_dropout": 0.0,
+        "activation_function": config.activation,
+        "scale_embedding": config.scale_embedding,
+        "tie_word_embeddings": True,
+        # Marian's defaults for these lie outside of a small vocabulary
+        "decoder_start_token_id": 0,
+        "pad_token_id": None,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "forced_eos_token_id": None,
+    }
+
+
+_MARIAN_FIXED: dict[str, tuple[Any, ...]] = {
+    "is_encoder_decoder": (True,),
+    "activation_function": tuple(_MARIAN_ACTIVATIONS),
+    "tie_word_embeddings": (True,),
+    "normalize_before": _NO,
+    "normalize_embedding": _NO,
+    "add_final_layer_norm": _NO,
+    "static_position_embeddings": (True,),
+}
+_MARIAN_SINES = ("embed_positions.weight",)
+
 _LLAMA_FIXED: dict[str, tuple[Any, ...]] = {
     "hidden_act": ("silu", "swish"),
     "attention_bias": _NO,
@@ -211,27 +298,78 @@ SPELLINGS: dict[str, Spelling] = {
         _write_llama,
     ),
     # no Hugging Face class: the constructor's arguments and the names of PyTorch's own word language model
-    "rnn_lm": Spelling("rnn_lm", "rnn_lm", keys.RNN, "", (), {"rnn_type": tuple(_CELLS)}, _read_rnn, _write_rnn),
+    "rnn_lm": Spelling(
+        "rnn_lm",
+        "rnn_lm",
+        keys.RNN,
+        "",
+        (),
+        {"rnn_type": tuple(_CELLS)},
+        _read_rnn,
+        _write_rnn,
+        vocab_size="ntoken",
+    ),
+    "marian": Spelling(
+        "marian",
+        "transformer",
+        keys.MARIAN,
+        "model.",
+        _MARIAN_SINES,
+        {**_MARIAN_FIXED, "share_encoder_decoder_embeddings": (True,)},
+        _read_marian,
+        lambda config: {**_write_marian(config), "share_encoder_decoder_embeddings": True},
+        copies={
+            "model.encoder.embed_tokens.weight": "model.shared.weight",
+            "model.decoder.embed_tokens.weight": "model.shared.weight",
+            "lm_head.weight": "model.shared.weight",
+        },
+    ),
+    "marian-separate": Spelling(
+        "marian",
+        "transformer",
+        keys.MARIAN_SEPARATE,
+        "model.",
+        _MARIAN_SINES,
+        {**_MARIAN_FIXED, "share_encoder_decoder_embeddings": (False,)},
+        _read_marian,
+        lambda config: {**_write_marian(config), "share_encoder_decoder_embeddings": False},
+        copies={"lm_head.weight": "model.decoder.embed_tokens.weight"},
+        vocab_size="decoder_vocab_size",
+        source_vocab_size="vocab_size",
+    ),
 }
 
 
-def spelling_of(family_name: str, config: Any) -> Spelling:
-    """The model type that computes what our model computes."""
+def spelling_of(family_name: str, config: Any, separate: bool = False) -> Spelling:
+    """The model type that computes what our model computes.
+
+    Args:
+        separate: the source has an embedding of its own.
+
+    Raises:
+        ConfigError: no other library computes it.
+    """
+    if family_name not in {spelling.family for spelling in SPELLINGS.values()}:
+        raise ConfigError(f"no other library has a class for {family_name}", fix="only its run folder travels")
+    if family_name == "transformer":
+        return SPELLINGS["marian-separate" if separate else "marian"]
     return SPELLINGS["qwen3" if getattr(config, "qk_norm", False) else family_name]
 
 
-def read_config(theirs: Tree, source: Path) -> tuple[Spelling, Any, int]:
-    """A config.json as (spelling, our configuration, vocabulary size).
+def read_config(theirs: Tree, source: Path) -> Foreign:
+    """A config.json in our terms.
 
     Raises:
         CheckpointError: a model type or a setting that our families do not compute, a missing or senseless value.
     """
     where = str(source)
     model_type = theirs.get("model_type")
-    if not isinstance(model_type, str) or model_type not in SPELLINGS:
-        known = ", ".join(SPELLINGS)
-        raise CheckpointError(f"model_type {model_type!r} is not supported", where, f"what can be imported: {known}")
-    spelling = SPELLINGS[model_type]
+    known = {spelling.model_type for spelling in SPELLINGS.values()}
+    if not isinstance(model_type, str) or model_type not in known:
+        fix = f"what can be imported: {', '.join(sorted(known))}"
+        raise CheckpointError(f"model_type {model_type!r} is not supported", where, fix)
+    separate = model_type == "marian" and theirs.get("share_encoder_decoder_embeddings") is False
+    spelling = SPELLINGS["marian-separate" if separate else model_type]
     for key, allowed in {**_ANYWHERE, **spelling.fixed}.items():
         if key in theirs and not any(theirs[key] == value and type(theirs[key]) is type(value) for value in allowed):
             fix = f"only {' or '.join(repr(value) for value in allowed if value is not None) or 'null'} can be imported"
@@ -241,14 +379,15 @@ def read_config(theirs: Tree, source: Path) -> tuple[Spelling, Any, int]:
     try:
         tree = spelling.read(theirs)
         config = parse(family(spelling.family).config, tree, "")
-        sizes = parse(_Sizes, {"vocab_size": theirs["ntoken" if spelling.family == "rnn_lm" else "vocab_size"]}, "")
+        size = _size(theirs[spelling.vocab_size])
+        source_size = None if spelling.source_vocab_size is None else _size(theirs[spelling.source_vocab_size])
     except KeyError as error:
         raise CheckpointError(f"'{error.args[0]}' is missing", where, "copy the file again") from None
     except (InputError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"this configuration cannot be imported: {error}", where) from None
     if config.max_len > MAX_POSITIONS:
         raise CheckpointError(f"{config.max_len} positions are more than {MAX_POSITIONS}", where, "lower them")
-    return spelling, config, sizes.vocab_size
+    return Foreign(spelling, config, size, source_size)
 
 
 @dataclass(frozen=True)
@@ -256,16 +395,29 @@ class _Sizes:
     vocab_size: int = setting(1, "rows of the embedding", low=1)
 
 
-def write_config(spelling: Spelling, config: Any, vocab_size: int, special: Mapping[str, int]) -> Tree:
+def _size(value: Any) -> int:
+    return parse(_Sizes, {"vocab_size": value}, "").vocab_size
+
+
+def write_config(
+    spelling: Spelling, config: Any, vocab_size: int, special: Tree, source_vocab_size: int | None = None
+) -> Tree:
     """A complete config.json.
 
     Args:
-        special: `bos_token_id` and `eos_token_id`, where there is a tokenizer.
+        special: the ids of special tokens, where there is a tokenizer.
+        source_vocab_size: where the source has an embedding of its own.
+
+    Raises:
+        ConfigError: a setting that the model type does not have.
     """
+    sizes = {spelling.vocab_size: vocab_size}
+    if spelling.source_vocab_size is not None:
+        sizes[spelling.source_vocab_size] = source_vocab_size or vocab_size
     return {
         "model_type": spelling.model_type,
         **spelling.write(config),
-        "ntoken" if spelling.family == "rnn_lm" else "vocab_size": vocab_size,
+        **sizes,
         **special,
         "torch_dtype": "float32",
     }

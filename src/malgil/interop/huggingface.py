@@ -21,12 +21,13 @@ from torch import Tensor
 
 from malgil.errors import CheckpointError, ConfigError, InputError, StorageError
 from malgil.interop import keys, verify
-from malgil.interop.configs import Spelling, read_config, spelling_of, write_config
-from malgil.interop.tokens import read_tokenizer, special_ids, write_json, write_tokenizer
+from malgil.interop.configs import SPELLINGS, Spelling, read_config, spelling_of, write_config
+from malgil.interop.tokens import SOURCE, read_two_tokenizers, special_ids, write_json, write_tokenizer
 from malgil.interop.weights import Stored, open_weights, read_json
 from malgil.models import FAMILIES, build_model
-from malgil.models.base import Model
+from malgil.models.base import EncoderDecoder, Model
 from malgil.models.gpt2 import GPT2Config
+from malgil.models.transformer import TransformerConfig
 from malgil.runtime.files import storage_errors, sync_folder
 from malgil.text.tokenizer import Tokenizer
 
@@ -42,6 +43,8 @@ class Imported:
         tokenizer: None where the folder has none.
         vocab_size: rows of the embedding; the tokenizer may have fewer tokens.
         notes: what a reader should know, a sentence each.
+        source_tokenizer: of an encoder-decoder whose source is not cut as its target is.
+        source_vocab_size: rows of the source's embedding, if it has one of its own.
     """
 
     family: str
@@ -50,10 +53,12 @@ class Imported:
     tokenizer: Tokenizer | None
     vocab_size: int
     notes: tuple[str, ...]
+    source_tokenizer: Tokenizer | None = None
+    source_vocab_size: int | None = None
 
     def build(self) -> Model:
         """The model with these weights, in evaluation mode; the global generator stays as it was."""
-        return _build(self.family, self.config, self.vocab_size, self.state)
+        return _build(self.family, self.config, self.vocab_size, self.state, self.source_vocab_size)
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class Exported:
 
 
 def import_model(folder: Path, *, allow_pickle: bool = False) -> Imported:
-    """A GPT-2, Llama or Qwen3 in Hugging Face's format, or a recurrent model that `export_model` wrote.
+    """A GPT-2, Llama, Qwen3 or Marian in Hugging Face's format, or a recurrent model that `export_model` wrote.
 
     Args:
         allow_pickle: read pytorch_model.bin where there is no safetensors file (plain tensors only).
@@ -80,22 +85,26 @@ def import_model(folder: Path, *, allow_pickle: bool = False) -> Imported:
     """
     source = folder / "config.json"
     theirs = read_json(source)
-    spelling, config, vocab_size = read_config(theirs, source)
+    spelling, config, vocab_size, source_vocab_size = read_config(theirs, source)
     stored = _without_leftovers(spelling, open_weights(folder, allow_pickle=allow_pickle))
     notes = []
-    if config.n_layers > len(stored):  # before a model of that depth is built
-        raise CheckpointError(f"{config.n_layers} layers but {len(stored)} tensors", str(folder), "copy it again")
-    wanted = keys.parts(spelling.table, _shapes(spelling.family, config, vocab_size, source), config)
-    if config.tied and _drop_tied_head(spelling, stored, folder):
+    depth = max(config.n_layers, getattr(config, "n_encoder_layers", 0))
+    if depth > len(stored):  # before a model of that depth is built
+        raise CheckpointError(f"{depth} layers but {len(stored)} tensors", str(folder), "copy it again")
+    shapes = _shapes(spelling.family, config, vocab_size, source_vocab_size, source)
+    wanted = keys.parts(spelling.table, shapes, config)
+    if _drop_copies(_copies(spelling, config), stored, folder):
         notes.append("the stored output layer equals the embedding and is kept once")
     _compare(wanted, stored, folder)
     state = keys.to_ours(wanted, lambda name: stored[name].read())
-    tokenizer = read_tokenizer(folder, theirs, vocab_size)
+    tokenizer, source_tokenizer = read_two_tokenizers(folder, theirs, vocab_size, source_vocab_size)
     if tokenizer is None:
         notes.append("no tokenizer in the folder: the model reads ids alone")
     elif tokenizer.vocab_size < vocab_size:
         notes.append(f"{vocab_size - tokenizer.vocab_size} rows of the embedding belong to no token")
-    return Imported(spelling.family, config, state, tokenizer, vocab_size, tuple(notes))
+    return Imported(
+        spelling.family, config, state, tokenizer, vocab_size, tuple(notes), source_tokenizer, source_vocab_size
+    )
 
 
 def _without_leftovers(spelling: Spelling, stored: dict[str, Stored]) -> dict[str, Stored]:
@@ -107,33 +116,40 @@ def _without_leftovers(spelling: Spelling, stored: dict[str, Stored]) -> dict[st
     return {name if name in heads else spelling.prefix + name: tensor for name, tensor in kept.items()}
 
 
-def _shapes(family: str, config: Any, vocab_size: int, source: Path | str = "") -> dict[str, keys.Shape]:
+def _shapes(
+    family: str, config: Any, vocab_size: int, source_vocab_size: int | None, source: Path | str = ""
+) -> dict[str, keys.Shape]:
     """The shapes of our tensors; nothing is allocated."""
     try:
         with torch.device("meta"):
-            model = build_model(family, config, vocab_size)
+            model = build_model(family, config, vocab_size, source_vocab_size)
     except (RuntimeError, OverflowError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"no model has these sizes ({reason})", str(source), "copy the file again") from None
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
 
 
-def _drop_tied_head(spelling: Spelling, stored: dict[str, Stored], folder: Path) -> bool:
-    """Takes a stored copy of the embedding away; True if there was one."""
-    names = {rule.ours: rule.theirs for rule in spelling.table}
-    head, embedding = str(names["head.weight"]), str(names["embedding.weight"])
-    if head not in stored:
-        return False
-    copy = stored.pop(head)
-    if embedding in stored and copy.shape == stored[embedding].shape and copy.floating:
-        same = torch.equal(copy.read(), stored[embedding].read())
-    else:
-        same = False
-    if not same:
-        raise CheckpointError(
-            f"'{head}' is said to be tied but differs from '{embedding}'", str(folder), "set the tie to false in config"
-        )
-    return True
+def _copies(spelling: Spelling, config: Any) -> Mapping[str, str]:
+    """Names of tensors that need not be stored, and of those they equal: a tied output layer is the embedding."""
+    names = {rule.ours: str(rule.theirs) for rule in spelling.table if isinstance(rule.theirs, str)}
+    if "head.weight" in names and config.tied:
+        return {names["head.weight"]: names["embedding.weight"]}
+    return spelling.copies
+
+
+def _drop_copies(copies: Mapping[str, str], stored: dict[str, Stored], folder: Path) -> bool:
+    """Takes stored copies of the embedding away; True if there was one."""
+    found = [name for name in copies if name in stored]
+    for name in found:
+        copy, original = stored.pop(name), stored.get(copies[name])
+        same = original is not None and copy.shape == original.shape and copy.floating
+        if original is None or not same or not torch.equal(copy.read(), original.read()):
+            raise CheckpointError(
+                f"'{name}' is said to be tied but differs from '{copies[name]}'",
+                str(folder),
+                "set the tie to false in config",
+            )
+    return bool(found)
 
 
 def _compare(wanted: list[keys.Part], stored: Mapping[str, Stored], folder: Path) -> None:
@@ -157,9 +173,11 @@ def _compare(wanted: list[keys.Part], stored: Mapping[str, Stored], folder: Path
             )
 
 
-def _build(family: str, config: Any, vocab_size: int, state: Mapping[str, Tensor]) -> Model:
+def _build(
+    family: str, config: Any, vocab_size: int, state: Mapping[str, Tensor], source_vocab_size: int | None = None
+) -> Model:
     with torch.random.fork_rng(devices=[]):
-        model = build_model(family, config, vocab_size)
+        model = build_model(family, config, vocab_size, source_vocab_size)
     model.load_state_dict(dict(state), strict=True)
     return model.eval()
 
@@ -167,17 +185,26 @@ def _build(family: str, config: Any, vocab_size: int, state: Mapping[str, Tensor
 # ---------------------------------------------------------------------------------------------
 
 
-def export_model(model: Model, config: Any, tokenizer: Tokenizer | None, out: Path, *, format: str = "hf") -> Exported:
+def export_model(
+    model: Model,
+    config: Any,
+    tokenizer: Tokenizer | None,
+    out: Path,
+    *,
+    format: str = "hf",
+    source_tokenizer: Tokenizer | None = None,
+) -> Exported:
     """Write a folder that other programs load, read it again and compare.
 
     Args:
         config: the family's dataclass with which the model was built.
-        format: `hf` (GPT-2, Llama, Qwen3: transformers, llama.cpp, vLLM) or `torch` (recurrent models: the names
-            of PyTorch's word language model).
+        format: `hf` (GPT-2, Llama, Qwen3: transformers, llama.cpp, vLLM; the Transformer as Marian: transformers) or
+            `torch` (recurrent language models: the names of PyTorch's word language model).
         out: a folder that does not exist or is empty.
+        source_tokenizer: of an encoder-decoder whose source has one of its own; it is written to `out/source`.
 
     Raises:
-        ConfigError: a format that the family does not have.
+        ConfigError: a format that the family does not have, or a setting that the format does not.
         InputError: `out` is in use.
         StorageError: the disk is full or not writable; nothing is left behind.
         RunError: what was written is not what was to be written; nothing is left behind.
@@ -187,15 +214,19 @@ def export_model(model: Model, config: Any, tokenizer: Tokenizer | None, out: Pa
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError("the folder for the export is not empty", str(out), "name a new folder")
     state = {name: parameter.detach().float().cpu() for name, parameter in model.named_parameters()}
-    reference = _build(family, config, model.vocab_size, state)
-    config, state = _with_biases(config, state, model.vocab_size)
+    source_size = None
+    if isinstance(model, EncoderDecoder) and "source_embedding.weight" in state:
+        source_size = model.source_vocab_size
+    reference = _build(family, config, model.vocab_size, state, source_size)
+    config, state = _with_biases(family, config, state, model.vocab_size, source_size)
+    contents = _Contents(family, config, state, model.vocab_size, source_size, tokenizer, source_tokenizer)
     with storage_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = out.with_name(f".{out.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
         temporary.mkdir()
     try:
-        _write(temporary, spelling_of(family, config), config, model.vocab_size, state, tokenizer)
-        done = _verify(temporary, reference, config, state, tokenizer, format)
+        _write(temporary, contents)
+        done = _verify(temporary, reference, contents, format)
         with storage_errors(out):
             os.replace(temporary, out)
             sync_folder(out.parent)
@@ -205,62 +236,81 @@ def export_model(model: Model, config: Any, tokenizer: Tokenizer | None, out: Pa
     return Exported(out, format, done)
 
 
+@dataclass(frozen=True)
+class _Contents:
+    """What is exported."""
+
+    family: str
+    config: Any
+    state: dict[str, Tensor]
+    vocab_size: int
+    source_vocab_size: int | None
+    tokenizer: Tokenizer | None
+    source_tokenizer: Tokenizer | None
+
+
 def _check_format(family: str, format: str) -> None:
-    formats = {name: "torch" if name == "rnn_lm" else "hf" for name in FAMILIES}
+    formats = {spelling.family: "torch" if spelling.family == "rnn_lm" else "hf" for spelling in SPELLINGS.values()}
     if format not in formats.values():
         raise ConfigError(f"unknown export format '{format}'", fix="known: hf, torch")
-    if formats[family] != format:
+    if formats.get(family) != format:
         others = ", ".join(name for name, its in formats.items() if its == format)
-        raise ConfigError(
-            f"the format '{format}' has no class for {family}",
-            fix=f"export {family} with the format '{formats[family]}'; '{format}' is for {others}",
-        )
+        own = f"export {family} with the format '{formats[family]}'" if family in formats else "its run folder travels"
+        raise ConfigError(f"the format '{format}' has no class for {family}", fix=f"{own}; '{format}' is for {others}")
 
 
-def _with_biases(config: Any, state: dict[str, Tensor], vocab_size: int) -> tuple[Any, dict[str, Tensor]]:
-    """Hugging Face's GPT-2 always has biases: those of a model without are 0."""
-    if not isinstance(config, GPT2Config) or config.bias:
+def _with_biases(
+    family: str, config: Any, state: dict[str, Tensor], vocab_size: int, source_vocab_size: int | None
+) -> tuple[Any, dict[str, Tensor]]:
+    """Hugging Face's GPT-2 always has biases and Marian one in its output layer: those of a model without are 0."""
+    if isinstance(config, GPT2Config) and not config.bias:
+        config = replace(config, bias=True)
+    elif isinstance(config, TransformerConfig) and not config.output_bias:
+        config = replace(config, output_bias=True)
+    else:
         return config, state
-    config = replace(config, bias=True)
-    shapes = _shapes("gpt2", config, vocab_size)
+    shapes = _shapes(family, config, vocab_size, source_vocab_size)
     return config, {name: state.get(name, torch.zeros(shape)) for name, shape in shapes.items()}
 
 
-def _write(
-    folder: Path,
-    spelling: Spelling,
-    config: Any,
-    vocab_size: int,
-    state: dict[str, Tensor],
-    tokenizer: Tokenizer | None,
-) -> None:
-    write_json(folder / "config.json", write_config(spelling, config, vocab_size, special_ids(tokenizer)))
+def _write(folder: Path, contents: _Contents) -> None:
+    c, translates = contents, issubclass(FAMILIES[contents.family].model, EncoderDecoder)
+    spelling = spelling_of(c.family, c.config, c.source_vocab_size is not None)
+    special = special_ids(c.tokenizer, translates=translates)
+    tree = write_config(spelling, c.config, c.vocab_size, special, c.source_vocab_size)
+    write_json(folder / "config.json", tree)
     path = folder / "model.safetensors"
     try:
         with storage_errors(path):
-            save_file(keys.to_theirs(spelling.table, state, config), path, metadata={"format": "pt"})
+            save_file(keys.to_theirs(spelling.table, c.state, c.config), path, metadata={"format": "pt"})
     except SafetensorError as error:
         raise StorageError(f"cannot write the weights ({error})", str(path), "free some space") from None
-    if tokenizer is not None:
-        write_tokenizer(tokenizer, folder, config.max_len)
+    if c.tokenizer is not None:
+        write_tokenizer(c.tokenizer, folder, c.config.max_len, translates=translates)
+    if c.source_tokenizer is not None:
+        with storage_errors(path):
+            (folder / SOURCE).mkdir()
+        write_tokenizer(c.source_tokenizer, folder / SOURCE, c.config.max_len, translates=translates)
 
 
-def _verify(
-    folder: Path, reference: Model, config: Any, state: dict[str, Tensor], tokenizer: Tokenizer | None, format: str
-) -> tuple[str, ...]:
+def _verify(folder: Path, reference: Model, contents: _Contents, format: str) -> tuple[str, ...]:
     """The folder through our own importer and through the library it was made for."""
     again = import_model(folder)
     done = [
-        verify.same_config(again.config, config),
-        verify.same_tensors(again.state, state),
+        verify.same_config(again.config, contents.config),
+        verify.same_tensors(again.state, contents.state),
         verify.same_logits("malgil", reference, verify.own(again.build())),
     ]
-    if tokenizer is not None:
-        done.append(verify.same_ids("malgil", tokenizer, again.tokenizer.encode if again.tokenizer else None))
+    for tokenizer, read in (
+        (contents.tokenizer, again.tokenizer), (contents.source_tokenizer, again.source_tokenizer),
+    ):  # fmt: skip
+        if tokenizer is not None:
+            done.append(verify.same_ids("malgil", tokenizer, read.encode if read else None))
     if format == "torch":
         done.append(verify.same_logits("torch.nn", reference, verify.plain_recurrent(folder)))
     elif verify.has_transformers():
-        done.extend(verify.with_transformers(folder, reference, tokenizer))
+        tokenizers = {folder: contents.tokenizer, folder / SOURCE: contents.source_tokenizer}
+        done.extend(verify.with_transformers(folder, reference, tokenizers))
     else:
         done.append("not compared with transformers, which is not installed")
     return tuple(done)

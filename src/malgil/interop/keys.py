@@ -28,12 +28,14 @@ class Rule:
         ours: name in our model.
         theirs: their name, or the names of the tensors that are stacked into ours.
         transposed: theirs is (in, out).
+        as_row: theirs is a matrix of one row, ours a vector.
         rows: how many rows of ours each of theirs has, from our configuration; equal parts when left out.
     """
 
     ours: str
     theirs: str | tuple[str, ...]
     transposed: bool = False
+    as_row: bool = False
     rows: Callable[[Any], tuple[int, ...]] | None = None
 
 
@@ -85,6 +87,41 @@ RNN = (
 )
 
 
+# Marian's layers: ours, and theirs that are stacked into it; each has a weight and a bias
+_MARIAN_PARTS = {
+    "encoder.{i}.attention.qkv": [f"encoder.layers.{{i}}.self_attn.{part}_proj" for part in "qkv"],
+    "encoder.{i}.attention.output": ["encoder.layers.{i}.self_attn.out_proj"],
+    "encoder.{i}.norm1": ["encoder.layers.{i}.self_attn_layer_norm"],
+    "encoder.{i}.feed_forward.up": ["encoder.layers.{i}.fc1"],
+    "encoder.{i}.feed_forward.down": ["encoder.layers.{i}.fc2"],
+    "encoder.{i}.norm2": ["encoder.layers.{i}.final_layer_norm"],
+    "decoder.{i}.attention.qkv": [f"decoder.layers.{{i}}.self_attn.{part}_proj" for part in "qkv"],
+    "decoder.{i}.attention.output": ["decoder.layers.{i}.self_attn.out_proj"],
+    "decoder.{i}.norm1": ["decoder.layers.{i}.self_attn_layer_norm"],
+    "decoder.{i}.cross_attention.query": ["decoder.layers.{i}.encoder_attn.q_proj"],
+    "decoder.{i}.cross_attention.key_value": [f"decoder.layers.{{i}}.encoder_attn.{part}_proj" for part in "kv"],
+    "decoder.{i}.cross_attention.output": ["decoder.layers.{i}.encoder_attn.out_proj"],
+    "decoder.{i}.norm2": ["decoder.layers.{i}.encoder_attn_layer_norm"],
+    "decoder.{i}.feed_forward.up": ["decoder.layers.{i}.fc1"],
+    "decoder.{i}.feed_forward.down": ["decoder.layers.{i}.fc2"],
+    "decoder.{i}.norm3": ["decoder.layers.{i}.final_layer_norm"],
+}
+_MARIAN = (
+    Rule("output_bias", "final_logits_bias", as_row=True),
+    *(
+        Rule(f"{ours}.{kind}", tuple(f"model.{name}.{kind}" for name in theirs))
+        for ours, theirs in _MARIAN_PARTS.items()
+        for kind in ("weight", "bias")
+    ),
+)
+MARIAN = (Rule("embedding.weight", "model.shared.weight"), *_MARIAN)
+MARIAN_SEPARATE = (
+    Rule("embedding.weight", "model.decoder.embed_tokens.weight"),
+    Rule("source_embedding.weight", "model.encoder.embed_tokens.weight"),
+    *_MARIAN,
+)
+
+
 @dataclass(frozen=True)
 class Part:
     """One tensor of theirs: rows `start` to `stop` of `ours`."""
@@ -94,6 +131,7 @@ class Part:
     start: int
     stop: int
     transposed: bool
+    as_row: bool
     shape: Shape
 
 
@@ -106,9 +144,10 @@ def parts(table: Iterable[Rule], shapes: Mapping[str, Shape], config: Any) -> li
         rows = rule.rows(config) if rule.rows else (shape[0] // len(names),) * len(names)
         start = 0
         for name, count in zip(names, rows, strict=True):
-            theirs = (count, *shape[1:])
+            theirs = (1, count) if rule.as_row else (count, *shape[1:])
             theirs = theirs[::-1] if rule.transposed else theirs
-            result.append(Part(ours, name.replace("{i}", layer), start, start + count, rule.transposed, theirs))
+            stop = start + count
+            result.append(Part(ours, name.replace("{i}", layer), start, stop, rule.transposed, rule.as_row, theirs))
             start += count
     return result
 
@@ -128,7 +167,8 @@ def to_theirs(table: Iterable[Rule], state: Mapping[str, Tensor], config: Any) -
     result = {}
     for part in parts(table, {name: tuple(t.shape) for name, t in state.items()}, config):
         rows = state[part.ours].detach()[part.start : part.stop]
-        result[part.theirs] = (rows.t() if part.transposed else rows).cpu().clone(memory_format=torch.contiguous_format)
+        rows = rows.t() if part.transposed else rows
+        result[part.theirs] = rows.reshape(part.shape).cpu().clone(memory_format=torch.contiguous_format)
     return result
 
 
@@ -137,5 +177,6 @@ def to_ours(wanted: Iterable[Part], read: Callable[[str], Tensor]) -> dict[str, 
     pieces: dict[str, list[Tensor]] = {}
     for part in wanted:
         tensor = read(part.theirs).float()
+        tensor = tensor.squeeze(0) if part.as_row else tensor
         pieces.setdefault(part.ours, []).append(tensor.t() if part.transposed else tensor)
     return {name: (rows[0] if len(rows) == 1 else torch.cat(rows)).contiguous() for name, rows in pieces.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,23 @@ from torch import Tensor, nn
 
 from malgil.errors import RunError
 from malgil.interop.weights import read_json
-from malgil.models.base import Model
+from malgil.models.base import EncoderDecoder, Model
 from malgil.text.tokenizer import Tokenizer
 
 #: the largest difference of two fp32 logits, as a share of the largest logit (or of 1)
 TOLERANCE = 1e-5
 SAMPLE = "말길은 글이 가는 길이다. 낱말 하나, ㅋㅋㅋ 그리고 a word.\n\tOnce upon a time, 3 + 5 = 8!"
 
-Logits = Callable[[Tensor], Tensor]
+#: from a language model's tokens, or an encoder-decoder's source and tokens, to scores
+Logits = Callable[..., Tensor]
+
+
+def sample_inputs(model: Model) -> tuple[Tensor, ...]:
+    """Fixed ids for `Logits`: a source too, where there is one."""
+    tokens = sample_tokens(model.vocab_size, model.context)
+    if isinstance(model, EncoderDecoder):
+        return sample_tokens(model.source_vocab_size, model.source_context), tokens.flip(0)
+    return (tokens,)
 
 
 def sample_tokens(vocab_size: int, longest: int | None) -> Tensor:
@@ -35,6 +45,8 @@ def sample_tokens(vocab_size: int, longest: int | None) -> Tensor:
 
 def own(model: Model) -> Logits:
     """The logits of one of our models."""
+    if isinstance(model, EncoderDecoder):
+        return lambda source, tokens: model.logits(model(tokens, memory=model.encode(source)).hidden)
     return lambda tokens: model.logits(model(tokens).hidden)
 
 
@@ -66,8 +78,12 @@ def has_transformers() -> bool:
     return importlib.util.find_spec("transformers") is not None
 
 
-def with_transformers(folder: Path, reference: Model, tokenizer: Tokenizer | None) -> list[str]:
-    """Loads the folder as any user of transformers would; nothing comes from a network, no code from the folder."""
+def with_transformers(folder: Path, reference: Model, tokenizers: Mapping[Path, Tokenizer | None]) -> list[str]:
+    """Loads the folder as any user of transformers would; nothing comes from a network, no code from the folder.
+
+    Args:
+        tokenizers: what was written, by its folder.
+    """
     transformers: Any = importlib.import_module("transformers")
     name = f"transformers {transformers.__version__}"
     safely = {"local_files_only": True, "trust_remote_code": False}
@@ -76,16 +92,25 @@ def with_transformers(folder: Path, reference: Model, tokenizer: Tokenizer | Non
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32, **safely).eval()
-        done = [same_logits(name, reference, lambda tokens: model(tokens).logits)]
-        if tokenizer is not None:
-            theirs = transformers.AutoTokenizer.from_pretrained(str(folder), **safely)
-            done.append(same_ids(name, tokenizer, lambda text: theirs(text, add_special_tokens=False)["input_ids"]))
+        translates = isinstance(reference, EncoderDecoder)
+        loader = transformers.AutoModelForSeq2SeqLM if translates else transformers.AutoModelForCausalLM
+        model = loader.from_pretrained(str(folder), dtype=torch.float32, **safely).eval()
+        asked = ("input_ids", "decoder_input_ids") if translates else ("input_ids",)
+        done = [same_logits(name, reference, lambda *ids: model(**dict(zip(asked, ids, strict=True))).logits)]
+        for where, tokenizer in tokenizers.items():
+            if tokenizer is not None:
+                theirs = transformers.AutoTokenizer.from_pretrained(str(where), **safely)
+                done.append(same_ids(name, tokenizer, partial(_encode, theirs)))
     finally:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
     return done
+
+
+def _encode(tokenizer: Any, text: str) -> list[int]:
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
 
 
 def same_config(again: Any, config: Any) -> str:
@@ -94,7 +119,8 @@ def same_config(again: Any, config: Any) -> str:
     Raises:
         RunError: it does not; so do all functions below.
     """
-    computed = [name for name in vars(config) if name not in ("init", "d_head", "d_ff", "n_kv_heads", "d_hidden")]
+    seen_in_tensors = ("init", "d_head", "d_ff", "n_kv_heads", "d_hidden", "n_encoder_layers", "shared")
+    computed = [name for name in vars(config) if name not in seen_in_tensors]
     different = [name for name in computed if getattr(again, name) != getattr(config, name)]
     if different:
         raise _failed(f"{', '.join(different)} came back otherwise")
@@ -112,8 +138,8 @@ def same_tensors(again: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> st
 @torch.no_grad()
 def same_logits(name: str, reference: Model, logits: Logits) -> str:
     """Scores on fixed tokens, within `TOLERANCE`."""
-    tokens = sample_tokens(reference.vocab_size, reference.context)
-    expected, actual = own(reference)(tokens), logits(tokens)
+    inputs = sample_inputs(reference)
+    expected, actual = own(reference)(*inputs), logits(*inputs)
     largest = float((expected - actual).abs().max())
     if not largest <= TOLERANCE * max(1.0, float(expected.abs().max())):  # also refuses NaN
         raise _failed(f"{name}'s logits differ by up to {largest:.2g}")

@@ -1,8 +1,9 @@
-"""Position-wise feed-forward layers: GPT-2's and BERT's GELU, and Llama's gated SwiGLU."""
+"""Position-wise feed-forward layers: two maps with an activation between them, and Llama's gated SwiGLU."""
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -31,24 +32,25 @@ class SwiGLU(nn.Module):
         return y
 
 
-class GELUFeedForward(nn.Module):
-    """y = down(gelu(up x)) (Hendrycks and Gimpel 2016).
+class FeedForward(nn.Module):
+    """y = down(activation(up x)) (Vaswani et al. 2017, equation 2).
 
     Args:
-        activation: `gelu`, x Phi(x) exactly (BERT); `gelu_tanh`, its approximation by tanh (GPT-2).
+        activation: `relu` (the Transformer of 2017); `silu`, x sigmoid(x) (Marian, which calls it swish); `gelu`,
+            x Phi(x) exactly (BERT; Hendrycks and Gimpel 2016); `gelu_tanh`, its approximation by tanh (GPT-2).
     """
 
-    def __init__(self, d_model: int, d_ff: int, activation: str = "gelu", bias: bool = True) -> None:
+    def __init__(self, d_model: int, d_ff: int, activation: str, bias: bool = True) -> None:
         super().__init__()
-        if activation not in _APPROXIMATE:
-            raise not_found("activation", activation, _APPROXIMATE)
+        if activation not in _ACTIVATIONS:
+            raise not_found("activation", activation, _ACTIVATIONS)
         self.activation = activation
         self.up = nn.Linear(d_model, d_ff, bias=bias)
         self.down = nn.Linear(d_ff, d_model, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., d_model) -> (..., d_model)."""
-        y: Tensor = self.down(gelu(self.up(x), self.activation))
+        y: Tensor = self.down(_ACTIVATIONS[self.activation](self.up(x)))
         return y
 
 
@@ -95,3 +97,8 @@ def _gelu_tables() -> tuple[Tensor, Tensor]:
 
 
 _APPROXIMATE = {"gelu": "none", "gelu_tanh": "tanh"}
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "silu": F.silu,
+    **{name: partial(gelu, activation=name) for name in _APPROXIMATE},
+}

@@ -1,13 +1,15 @@
-"""Positions as rotations: RoPE turns queries and keys, so that their product knows only distance.
+"""Positions: as vectors of sines that are added to embeddings, or as rotations (RoPE).
 
-The two coordinates that rotate together are i and i + head_dim / 2 (GPT-NeoX's and Hugging Face's
-"half split"), not 2i and 2i + 1 as in the paper; the two differ by a permutation of the weights.
+RoPE turns queries and keys, so that their product knows only distance. The two coordinates that rotate together are
+i and i + head_dim / 2 (GPT-NeoX's and Hugging Face's "half split"), not 2i and 2i + 1 as in the paper; the two differ
+by a permutation of the weights.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +19,58 @@ from malgil.errors import ConfigError
 from malgil.layers.norms import RMSNorm, normalize, normalize_gradient
 
 
-class RotaryEmbedding(nn.Module):
-    """Tables of cos(m f_i) and sin(m f_i), f_i = theta^(-2i / head_dim) (Su et al. 2021, section 3.2.2).
+class _Tables(nn.Module, ABC):
+    """Tables that are computed and never learnt: not saved with the weights, and fp32 when the model is cast."""
 
-    The tables are fp32, are not saved with the weights and stay fp32 when the model is cast.
+    @abstractmethod
+    def _tables(self) -> dict[str, Tensor]:
+        """The tables by name, in fp32."""
+
+    def _register(self) -> None:
+        for name, table in self._tables().items():
+            self.register_buffer(name, table, persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        on_meta = any(table.is_meta for table in self.buffers())
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        table = next(self.buffers())
+        if table.dtype is not torch.float32 or (on_meta and not table.is_meta):
+            for name, anew in self._tables().items():
+                setattr(self, name, anew.to(table.device))
+        return self
+
+
+class SinusoidalPositions(_Tables):
+    """sin(m f_i) and cos(m f_i), f_i = 10000^(-2i / d_model) (Vaswani et al. 2017, section 3.5).
+
+    The sines are the first half of a vector and the cosines the second, as in Marian, where the paper has them take
+    turns; the two differ by a permutation of d_model.
+
+    Args:
+        d_model: width of a vector.
+        max_len: number of positions; later ones are given the last vector.
+    """
+
+    table: Tensor
+
+    def __init__(self, d_model: int, max_len: int) -> None:
+        super().__init__()
+        self.d_model, self.max_len = d_model, max_len
+        self._register()
+
+    def _tables(self) -> dict[str, Tensor]:
+        exponents = torch.arange(0, self.d_model, 2, dtype=torch.float64) / self.d_model  # fp32 would blur large angles
+        angles = torch.outer(torch.arange(self.max_len, dtype=torch.float64), 10_000.0**-exponents)
+        table = torch.cat((angles.sin(), angles.cos()), -1)[:, : self.d_model]  # an odd width has a sine more
+        return {"table": table.float()}
+
+    def forward(self, positions: Tensor) -> Tensor:
+        """Positions (...) -> vectors (..., d_model)."""
+        return self.table[positions.clamp(max=self.max_len - 1)]
+
+
+class RotaryEmbedding(_Tables):
+    """Tables of cos(m f_i) and sin(m f_i), f_i = theta^(-2i / head_dim) (Su et al. 2021, section 3.2.2).
 
     Args:
         head_dim: width of a head, even.
@@ -36,24 +86,15 @@ class RotaryEmbedding(nn.Module):
         if head_dim % 2:
             raise ConfigError(f"head_dim {head_dim} is odd", "rotary positions", "give an even head_dim")
         self.head_dim, self.max_len, self.theta = head_dim, max_len, theta
-        cos, sin = self._tables()
-        self.register_buffer("cos", cos, persistent=False)
-        self.register_buffer("sin", sin, persistent=False)
+        self._register()
 
-    def _tables(self, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-        exponents = torch.arange(0, self.head_dim, 2, device=device).float() / self.head_dim
+    def _tables(self) -> dict[str, Tensor]:
+        exponents = torch.arange(0, self.head_dim, 2).float() / self.head_dim
         frequencies = 1.0 / (self.theta**exponents)
-        angles = torch.outer(torch.arange(self.max_len, device=device).float(), frequencies)  # (max_len, head_dim / 2)
+        angles = torch.outer(torch.arange(self.max_len).float(), frequencies)  # (max_len, head_dim / 2)
         cos, sin = angles.cos(), angles.sin()
         # (-sin, sin) lets one multiplication do for both halves of the rotated vector
-        return torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RotaryEmbedding:
-        on_meta = self.cos.is_meta
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        if self.cos.dtype is not torch.float32 or (on_meta and not self.cos.is_meta):
-            self.cos, self.sin = self._tables(self.cos.device)
-        return self
+        return {"cos": torch.cat((cos, cos), -1), "sin": torch.cat((-sin, sin), -1)}
 
     def forward(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Positions (T,) or (B, T) -> cos and signed sin, each (T, head_dim) or (B, 1, T, head_dim)."""

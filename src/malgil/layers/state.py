@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -31,20 +32,25 @@ class RecurrentState:
         return RecurrentState(*tensors)
 
 
+#: places by which a cache's buffers are rounded up where its rows are selected
+_ROOM = 16
+
+
 class KVCache:
-    """Keys and values of the tokens read so far, in buffers of fixed size.
+    """Keys and values of the tokens read so far, in buffers with room for more, which grow where that is used up.
 
     Rows may have different lengths. New tokens of row b go to places lengths[b], lengths[b] + 1, ...;
     what right padding leaves behind lies beyond the row's length, is seen by nobody, and is
     overwritten by the next token.
 
-    The buffers are shared with the state that came before, which is spent; `select` copies.
+    The buffers are shared with the state that came before, which is spent; `select` copies what is filled, and a few
+    places more, so that a beam search does not carry the room for its longest translation from step to step.
     """
 
     row_dim = 0
 
     def __init__(self, keys: list[Tensor], values: list[Tensor], lengths: Tensor, longest: int, even: bool) -> None:
-        self.keys, self.values = keys, values  # a layer each: (B, H_kv, max_len, D_head)
+        self.keys, self.values = keys, values  # a layer each: (B, H_kv, room, D_head)
         self.lengths = lengths  # (B,)
         self.longest = longest  # max(lengths), known without asking the device
         self.even = even  # all rows have `longest` tokens
@@ -64,6 +70,7 @@ class KVCache:
     def write(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Store (B, H_kv, T, D_head) behind what each row has; returns all keys and values (B, H_kv, S, D_head)."""
         n_new = key.shape[2]
+        self._grow(layer, self.longest + n_new)
         keys, values = self.keys[layer], self.values[layer]
         if self.even:
             keys[:, :, self.longest : self.longest + n_new] = key
@@ -76,6 +83,13 @@ class KVCache:
         seen = self.longest + n_new
         return keys[:, :, :seen], values[:, :, :seen]
 
+    def _grow(self, layer: int, needed: int) -> None:
+        """Larger buffers, where the layer's are too small: twice as large at least, so that growing stays rare."""
+        room = self.keys[layer].shape[2]
+        if needed > room:
+            more = (0, 0, 0, max(needed - room, room))
+            self.keys[layer], self.values[layer] = F.pad(self.keys[layer], more), F.pad(self.values[layer], more)
+
     def advance(self, n_new: int, token_mask: Tensor | None) -> KVCache:
         """The cache after the tokens that were written, of which those with a True mask are real."""
         if token_mask is None:
@@ -85,8 +99,9 @@ class KVCache:
         return KVCache(self.keys, self.values, lengths, longest, shortest == longest)
 
     def select(self, rows: Tensor) -> KVCache:
-        keys = [k.index_select(0, rows) for k in self.keys]
-        values = [v.index_select(0, rows) for v in self.values]
+        room = (self.longest // _ROOM + 1) * _ROOM
+        keys = [k[:, :, :room].index_select(0, rows) for k in self.keys]
+        values = [v[:, :, :room].index_select(0, rows) for v in self.values]
         lengths = self.lengths.index_select(0, rows)
         longest = int(lengths.max()) if len(rows) else 0
         return KVCache(keys, values, lengths, longest, self.even)
@@ -146,3 +161,44 @@ class Shared:
         n_sources, heads, rows, width = queries.shape
         split = queries.view(n_sources, heads, self.group, rows // self.group, width)
         return split.transpose(1, 2).reshape(n_sources * self.group, heads, -1, width)
+
+
+class TransformerState:
+    """What a Transformer's decoder remembers: its own tokens, and the keys and values of the source for every layer.
+
+    Those of the source are computed once and shared by all rows that go on from it.
+
+    Args:
+        cache: of the self-attention.
+        sources: a mask (N, 1, 1, S), then a layer's keys and values (N, H, S, D_head) after the other's.
+    """
+
+    row_dim = 0
+
+    def __init__(self, cache: KVCache, sources: Shared) -> None:
+        self.cache, self.sources = cache, sources
+
+    def source(self, layer: int) -> Shared:
+        """The mask, keys and values that a layer's cross-attention reads."""
+        mask, *read = self.sources.tensors
+        return Shared((mask, *read[2 * layer : 2 * layer + 2]), self.sources.group)
+
+    def advance(self, n_new: int, token_mask: Tensor | None) -> TransformerState:
+        """The state after the tokens that were written, as `KVCache.advance`."""
+        return TransformerState(self.cache.advance(n_new, token_mask), self.sources)
+
+    def select(self, rows: Tensor) -> TransformerState:
+        return TransformerState(self.cache.select(rows), self.sources.select(rows))
+
+    def detach(self) -> TransformerState:
+        sources = Shared(tuple(t.detach() for t in self.sources.tensors), self.sources.group)
+        return TransformerState(self.cache.detach(), sources)
+
+    def tensors(self) -> list[Tensor]:
+        """The rows' own copies of the sources: rows of one source share them no longer."""
+        shared = [t.repeat_interleave(self.sources.group, 0) for t in self.sources.tensors]
+        return [*self.cache.tensors(), *shared]
+
+    def with_tensors(self, tensors: list[Tensor]) -> TransformerState:
+        n_own = len(self.cache.tensors())
+        return TransformerState(self.cache.with_tensors(tensors[:n_own]), Shared(tuple(tensors[n_own:])))

@@ -9,6 +9,9 @@ from malgil.models.base import EncoderDecoder, Model
 from malgil.models.gpt2 import GPT2, GPT2Config
 from malgil.models.llama import Llama, LlamaConfig
 from malgil.models.rnn_lm import RNNLM, RNNLMConfig
+from malgil.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from malgil.models.transformer import Transformer, TransformerConfig
+from malgil.models.transformer_modern import ModernTransformer, ModernTransformerConfig
 
 
 class Family(NamedTuple):
@@ -22,6 +25,9 @@ FAMILIES: dict[str, Family] = {
     "rnn_lm": Family(RNNLM, RNNLMConfig),
     "gpt2": Family(GPT2, GPT2Config),
     "llama": Family(Llama, LlamaConfig),
+    "seq2seq": Family(Seq2Seq, Seq2SeqConfig),
+    "transformer": Family(Transformer, TransformerConfig),
+    "transformer_modern": Family(ModernTransformer, ModernTransformerConfig),
 }
 
 

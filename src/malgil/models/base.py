@@ -10,7 +10,7 @@ seen, D model width, H heads, N flattened positions, V vocabulary.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple, Protocol, TypeVar
+from typing import ClassVar, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +75,8 @@ class Model(nn.Module, ABC):
     #: the number of positions a row may have; None where there is no limit (recurrent families)
     context: int | None
     embedding: nn.Embedding
+    #: what is called of a block beside `forward` and uses its weights: they may lie on several devices
+    block_methods: ClassVar[tuple[str, ...]] = ()
 
     def blocks(self) -> list[nn.Module]:
         """The repeated units, to be sharded or compiled one by one; may be empty."""

@@ -23,7 +23,7 @@ from malgil.config import setting
 from malgil.errors import ConfigError, ContextLengthError
 from malgil.layers import masks
 from malgil.layers.attention import Attention
-from malgil.layers.feedforward import GELUFeedForward
+from malgil.layers.feedforward import FeedForward
 from malgil.layers.state import KVCache
 from malgil.models.base import CausalLM, Output, State
 
@@ -79,7 +79,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(config.d_model, config.norm_eps, bias=config.bias)
         self.attention = SelfAttention(config)
         self.norm2 = nn.LayerNorm(config.d_model, config.norm_eps, bias=config.bias)
-        self.feed_forward = GELUFeedForward(config.d_model, d_ff, config.activation, config.bias)
+        self.feed_forward = FeedForward(config.d_model, d_ff, config.activation, config.bias)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None, layer: int, cache: KVCache | None) -> Tensor:

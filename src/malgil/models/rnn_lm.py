@@ -12,22 +12,19 @@ Cells are PyTorch's own; dropout between them as in Zaremba et al. 2014.
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from malgil.config import setting
 from malgil.errors import ConfigError, InputError
+from malgil.layers.recurrent import CELLS, initialise, read
 from malgil.layers.state import RecurrentState
 from malgil.models.base import CausalLM, Output, State
 
 #: embeddings begin in U(-0.1, 0.1), whose standard deviation is 0.1 / sqrt(3)
 EMBEDDING = 0.1
-CELLS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 
 @dataclass(frozen=True)
@@ -76,28 +73,15 @@ class RNNLM(CausalLM):
         self._initialise()
 
     def _initialise(self) -> None:
-        """U(-0.1, 0.1) for the embedding and output layer, orthogonal recurrences; an LSTM begins by remembering.
+        """U(-0.1, 0.1) for the embedding and output layer, the cells as in `layers.recurrent`.
 
-        The first layer's weights make up for small embeddings, so that its sums of inputs begin with a standard
-        deviation of 1. With Glorot's scale, which takes inputs of size 1, gates hardly depend on the token, and a
-        model stays at the frequencies of words for hundreds of steps (docs/results.md, 3).
+        Their first layer makes up for small embeddings; otherwise a model stays at the frequencies of words for
+        hundreds of steps (docs/results.md, 3).
         """
         nn.init.uniform_(self.embedding.weight, -EMBEDDING, EMBEDDING)
         if self.head is not None:
             nn.init.uniform_(self.head.weight, -EMBEDDING, EMBEDDING)
-        d = self.config.hidden_width
-        for name, parameter in self.recurrent.named_parameters():
-            if name.startswith("weight_hh"):
-                for gate in parameter.data.split(d):
-                    nn.init.orthogonal_(gate)
-            elif name == "weight_ih_l0":
-                nn.init.normal_(parameter, std=math.sqrt(3 / self.config.d_model) / EMBEDDING)
-            elif name.startswith("weight_ih"):
-                nn.init.xavier_uniform_(parameter)
-            else:
-                nn.init.zeros_(parameter)
-                if self.config.cell == "lstm" and name.startswith("bias_ih"):
-                    parameter.data[d : 2 * d] = 1.0  # forget gate (Jozefowicz et al. 2015)
+        initialise(self.recurrent, EMBEDDING / math.sqrt(3))
 
     def head_weight(self) -> Tensor:
         return self.embedding.weight if self.head is None else self.head.weight
@@ -121,25 +105,6 @@ class RNNLM(CausalLM):
         if segment_ids is not None:
             raise InputError("a recurrent model takes no packed rows", fix="give a document or a stream a row")
         carried = state if isinstance(state, RecurrentState) else self.init_state(len(tokens), 0)
-        before = carried.parts if len(carried.parts) == 2 else carried.parts[0]
         x = self.dropout(self.embedding(tokens))  # (B, T, D)
-        if token_mask is None:
-            hidden, after = self._read(x, before)
-            parts = after if isinstance(after, tuple) else (after,)
-        else:
-            lengths = token_mask.sum(dim=1)
-            # PyTorch takes no empty row: it reads one token, which is then forgotten
-            packed = pack_padded_sequence(x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
-            hidden, after = self._read(packed, before)
-            hidden, _ = pad_packed_sequence(hidden, batch_first=True, total_length=tokens.shape[1])
-            parts = after if isinstance(after, tuple) else (after,)
-            read = (lengths > 0)[:, None]
-            parts = tuple(torch.where(read, new, old) for new, old in zip(parts, carried.parts, strict=True))
+        hidden, parts = read(self.recurrent, x, carried.parts, token_mask)
         return Output(self.dropout(hidden), RecurrentState(*parts) if state is not None else None)
-
-    def _read(self, x: Any, before: Any) -> Any:
-        """The cells over time, in fp32 where PyTorch has none in bf16: it has the LSTM's on a CPU."""
-        device = self.embedding.weight.device.type
-        widened = self.config.cell != "lstm" or device != "cpu"
-        with torch.autocast(device, enabled=False) if widened else nullcontext():
-            return self.recurrent(x, before)

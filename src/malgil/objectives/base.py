@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from malgil.data.store import TokenStore
 from malgil.errors import ConfigError
 from malgil.models.base import Model, State
 
@@ -37,6 +36,10 @@ class BatchPlan:
     A step reads `batch_size x accumulate` rows whatever the number of processes: micro-batch m of rank r
     holds the rows (m x world + r) x (batch_size / world) and following, so that a run under `torchrun`
     takes the same steps as one process.
+
+    Args:
+        batch_tokens: where rows differ in length, the most tokens of a micro-batch of all processes, padding included;
+            it then takes as many rows as fit, and `batch_size` is not used.
     """
 
     batch_size: int
@@ -44,9 +47,10 @@ class BatchPlan:
     rank: int = 0
     world: int = 1
     seed: int = 0
+    batch_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        if self.batch_size % self.world:
+        if self.batch_tokens is None and self.batch_size % self.world:
             raise ConfigError(
                 f"training.batch_size {self.batch_size} cannot be shared by {self.world} processes",
                 fix=f"take a multiple of {self.world}",
@@ -71,12 +75,21 @@ class Batch(Protocol):
 
 
 class Batches(Protocol):
-    """The micro-batches of every step, as a function of the step alone; picklable for worker processes."""
+    """The micro-batches of every step, as a function of the step alone; picklable for worker processes.
+
+    Attributes:
+        steps_per_epoch: how many steps read everything once; a mean where epochs differ.
+        tokens_per_step: of all processes, without padding; a mean where steps differ.
+    """
 
     steps_per_epoch: float
     tokens_per_step: int
 
     def __call__(self, step: int) -> list[Any]: ...
+
+    def tokens(self, step: int) -> int:
+        """The tokens that all processes read in a step, without padding."""
+        ...
 
 
 class Assembled(nn.Module):
@@ -108,8 +121,13 @@ class Objective(ABC, Generic[B]):
         return {}
 
     @abstractmethod
-    def training_batches(self, store: TokenStore, body: Model, length: int, plan: BatchPlan) -> Batches:
-        """The batches of training."""
+    def training_batches(self, store: Any, body: Model, length: int, plan: BatchPlan) -> Batches:
+        """The batches of training.
+
+        Args:
+            store: the training part as tokens, in the form that the objective reads.
+            length: the tokens of a row, where rows are cut from a longer text.
+        """
 
     @abstractmethod
     def counts(self, batch: B) -> dict[str, int]:

@@ -29,7 +29,7 @@ from malgil.objectives.base import Assembled, Batches, BatchPlan, Objective, Spe
 
 IGNORED = -100
 #: the share of a stream's rows that begin anew at a step
-RESTARTS = 1 / 8
+RESTARTS = 1 / 32
 _RESTART = 7  # tells these draws from others with the same key
 Window = tuple[np.ndarray, np.ndarray]
 
@@ -132,6 +132,9 @@ class WindowBatches:
             batches.append(collate(windows, self.specials, respect=self.respect))
         return batches
 
+    def tokens(self, step: int) -> int:
+        return self.tokens_per_step
+
 
 class StreamBatches:
     """Batches whose row b goes on where row b of the step before stopped.
@@ -160,6 +163,9 @@ class StreamBatches:
             batch.tokens[draws < self.restarts / 2, 0] = self.specials.begin_id
             batches.append(replace(batch, stream=True, fresh=column == 0, restarts=anew if anew.any() else None))
         return batches
+
+    def tokens(self, step: int) -> int:
+        return self.tokens_per_step
 
     def _draw(self, epoch: int, lane: int, column: int) -> float:
         return float(generator(self.plan.seed, epoch, lane, column, _RESTART).random()) if self.restarts else 1.0

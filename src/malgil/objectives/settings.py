@@ -11,4 +11,11 @@ from malgil.config import setting
 class ObjectiveSettings:
     """Which objective is trained."""
 
-    name: str = setting("causal_lm", "what the model is trained to do", choices=["causal_lm"])
+    name: str = setting(
+        "causal_lm",
+        "what is learnt: the next token of a text (causal_lm), or one text from another (seq2seq)",
+        choices=["causal_lm", "seq2seq"],
+    )
+    label_smoothing: float = setting(
+        0.0, "seq2seq: probability that is shared among all tokens instead of the right one", low=0, high=0.9
+    )

@@ -22,7 +22,15 @@ _CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n
 
 
 def page(
-    title: str, body: str, *, kicker: str, footer: str, language: str = "en", script: str = "", data: Any = None
+    title: str,
+    body: str,
+    *,
+    kicker: str,
+    footer: str,
+    language: str = "en",
+    style: str = "",
+    script: str = "",
+    data: Any = None,
 ) -> str:
     """A whole HTML document.
 
@@ -32,6 +40,7 @@ def page(
         kicker: plain text beside the seal at the top.
         footer: plain text at the end.
         language: of the words on the page (`en`, `ko`).
+        style: CSS that this page has beside page.css.
         script: the source of the one script, or nothing.
         data: what the script reads, as JSON, from the element `page-data`.
     """
@@ -42,7 +51,7 @@ def page(
         language=escape(language),
         version=escape(__version__),
         title=text(title),
-        css=resource("page.css"),
+        css=resource("page.css") + style,
         kicker=text(kicker),
         body=body,
         footer=text(footer),

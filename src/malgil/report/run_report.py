@@ -67,6 +67,7 @@ class RunFacts:
         peak_memory, peak_gpu_memory: bytes.
         name: of the run's folder.
         started: the date and time to show, as text.
+        sections: what the task adds: (identifier, heading in plain text, HTML).
     """
 
     recipe: str
@@ -84,6 +85,7 @@ class RunFacts:
     peak_gpu_memory: int | None = None
     name: str = ""
     started: str = ""
+    sections: Sequence[tuple[str, str, str]] = ()
 
 
 def render_run(facts: RunFacts, language: str = "en") -> str:
@@ -103,6 +105,7 @@ def render_run(facts: RunFacts, language: str = "en") -> str:
         _verdict(facts, curves, words),
         section(words("curves"), loss_charts.charts(curves, facts.data.vocab_size, words), "curves"),
     ]
+    parts += [section(heading, content, identifier) for identifier, heading, content in facts.sections]
     if facts.samples:
         parts.append(section(words("samples"), _samples(facts, words), "samples"))
     parts.append(f'<div class="pair">{_data(facts.data, words)}{_machine(facts, words)}</div>')

@@ -50,6 +50,11 @@ WORDS: dict[str, tuple[str, str]] = {
                         "낮을수록 좋습니다. 평활: 곡선의 약 4 % 구간의 중심 평균."),
     "no curve": ("Nothing has been logged yet.", "아직 기록된 수치가 없습니다."),
     "evaluations": ("Evaluations", "평가"),
+    "by length": ("BLEU by length of the source", "원문 길이별 BLEU"),
+    "by length note": ("Of {n} pairs of the validation part, in groups of about equal size.",
+                       "검증 쌍 {n}개를 비슷한 크기로 묶었습니다."),
+    "source words": ("Words of the source", "원문 낱말 수"),
+    "pairs": ("Pairs", "쌍"),
     "samples": ("Samples as training went", "학습하며 쓴 글"),
     "samples note": ("The prompt is marked; what follows is the model's own.",
                      "표시된 부분이 주어진 글이고 그 뒤는 모델이 쓴 글입니다."),
@@ -82,6 +87,38 @@ WORDS: dict[str, tuple[str, str]] = {
     "settings note": ("All {n} settings, as resolved before the first step", "첫 단계 전에 정해진 설정 {n}개 모두"),
     "setting": ("setting", "설정"),
     "value": ("value", "값"),
+    "attention": ("Attention", "어텐션"),
+    "self": ("Within the text", "글 안"),
+    "cross": ("Target → source", "번역문 → 원문"),
+    "encoder self": ("Within the source", "원문 안"),
+    "decoder self": ("Within the target", "번역문 안"),
+    "self note": ("Each row is a token that was read: how much it looked at itself and at every token before it.",
+                  "각 행은 읽은 토큰입니다. 자신과 앞의 토큰을 저마다 얼마나 보았는지 나타냅니다."),
+    "cross note": ("Each row is a token being written: how much the decoder looked at every token of the source.",
+                   "각 행은 쓰는 중인 토큰입니다. 그때 디코더가 원문의 토큰을 저마다 얼마나 보았는지 나타냅니다."),
+    "encoder self note": ("Each row is a token of the source: how much it looked at every token of it.",
+                          "각 행은 원문의 토큰입니다. 원문의 토큰을 저마다 얼마나 보았는지 나타냅니다."),
+    "decoder self note": ("Each row is a token the decoder read: how much it looked at itself and at those before it.",
+                          "각 행은 디코더가 읽은 토큰입니다. 자신과 앞의 토큰을 저마다 얼마나 보았는지 나타냅니다."),
+    "which attention": ("Attention", "어텐션"),
+    "layer": ("Layer", "층"),
+    "head": ("Head", "헤드"),
+    "mean of heads": ("mean of heads", "헤드 평균"),
+    "heat map": ("Heat map", "열지도"),
+    "heat map name": ("{kind}: rows look at columns; arrow keys move from cell to cell",
+                      "{kind}: 행이 열을 봅니다. 화살표 키로 칸을 옮깁니다"),
+    "lines": ("Lines", "선"),
+    "lines name": ("{kind}: lines from the tokens that look to those looked at; arrow keys move from token to token",
+                   "{kind}: 보는 토큰에서 보이는 토큰으로 이은 선. 화살표 키로 토큰을 옮깁니다"),
+    "looks": ("looks", "보는 쪽"),
+    "looked at": ("is looked at", "보이는 쪽"),
+    "heads": ("All layers and heads", "모든 층과 헤드"),
+    "point": ("Point at a cell or a token.", "칸이나 토큰을 가리켜 보세요."),
+    "looked at by": ("looked at by", "보는 토큰"),
+    "cut tokens": ("Shown are the first {n} of up to {total} tokens of a text; the share of later ones is left out.",
+                   "글마다 처음 {n}개 토큰만 보입니다(가장 긴 글은 {total}개). 뒤의 토큰의 몫은 빠져 있습니다."),
+    "attention note": ("Rows add up to 1. Attention says where a model looked, not why it wrote what it wrote.",
+                       "각 행의 합은 1입니다. 어텐션은 어디를 보았는지 말할 뿐, 왜 그렇게 썼는지는 말하지 않습니다."),
 }  # fmt: skip
 
 _COLUMN = {"en": 0, "ko": 1}
@@ -96,6 +133,11 @@ def josa(number: str, pair: str) -> str:
     consonant, vowel = pair.split("/")
     open_digits = "1245789" if consonant == "으로" else "2459"
     return number + (vowel if number[-1] in open_digits else consonant)
+
+
+def language_of(text: str) -> str:
+    """The language to speak of a text in: `ko` where a fifth of it is Hangul, else `en`."""
+    return "ko" if sum("가" <= c <= "힣" for c in text) > 0.2 * len(text) else "en"
 
 
 class Words:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from malgil.runs.folder import RunFolder
     from malgil.runs.prepare import Prepared
+    from malgil.runs.task import Preview
     from malgil.training.trainer import Progress, StepReport, Trainer
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -20,7 +23,7 @@ class Display:
     def __init__(self) -> None:
         self.loss: float | None = None
         self._spoke = 0.0
-        self._bits_per_nat = 0.0
+        self._bits_per_nat: float | None = None
         self._before = (0, 0.0)  # tokens and seconds when this process began
 
     def say(self, text: str) -> None:
@@ -37,12 +40,12 @@ class Display:
         from malgil.models.base import count_parameters
 
         self._before = (trainer.progress.tokens, trainer.progress.seconds)
-        store = prepared.train
-        self._bits_per_nat = len(store) / max(store.n_bytes, 1) / 0.6931471805599453
+        self._bits_per_nat = prepared.task.bits_per_nat(prepared.train)
+        tokens = prepared.task.facts(prepared).train_tokens or 0
         planned = f", about {prepared.planned_steps:,} steps" if prepared.planned_steps else ""
         self.say(
             f"{prepared.settings.recipe}: {count_parameters(prepared.model):,} parameters,"
-            f" {len(store):,} tokens{planned}, on {prepared.device} in {prepared.precision.name}"
+            f" {tokens:,} tokens{planned}, on {prepared.device} in {prepared.precision.name}"
         )
 
     def progress(self, progress: Progress, report: StepReport, share: float) -> None:
@@ -53,27 +56,29 @@ class Display:
             self.say(self.line(progress, share))
 
     def line(self, progress: Progress, share: float) -> str:
-        """Loss, bits per byte, speed and the time left."""
+        """Loss, bits per byte or perplexity, speed and the time left."""
         assert self.loss is not None
         tokens, seconds = progress.tokens - self._before[0], progress.seconds - self._before[1]
         left = progress.seconds * (1 - share) / share if share else 0.0
+        bits, loss = self._bits_per_nat, self.loss
         figures = [
             f"step {progress.step:,} {share:4.0%}",
-            f"loss {self.loss:.3f}",
-            f"{self.loss * self._bits_per_nat:.3f} bits/byte",
+            f"loss {loss:.3f}",
+            f"perplexity {_short(math.exp(min(loss, 80)))}" if bits is None else f"{loss * bits:.3f} bits/byte",
             f"{tokens / max(seconds, 1e-9):,.0f} tokens/s",
             f"{clock(left)} left",
         ]
         return "  ".join(figures)
 
     def evaluated(self, line: dict[str, Any]) -> None:
-        bits = line["val_bits_per_byte"]
+        bits, accuracy = line.get("val_bits_per_byte"), line.get("val_accuracy")
         shown = f", {bits:.3f} bits per byte" if bits is not None else ""
+        shown += f", {accuracy:.1%} of tokens right" if accuracy is not None else ""
         loss, perplexity = line["val_loss"], line["val_perplexity"]
         self.say(f"step {line['step']:,}: validation loss {loss:.4f}, perplexity {_short(perplexity)}{shown}")
 
-    def sample(self, step: int, text: str) -> None:
-        """A preview was written to samples.jsonl."""
+    def sample(self, step: int, previews: Sequence[Preview]) -> None:
+        """Previews were written to samples.jsonl."""
 
     def stop(self) -> None:
         """No more progress will come."""

@@ -22,6 +22,7 @@ class Estimate:
     weights: int
     gradients: int
     optimizer: int
+    averages: int
     activations: int
     steps: int
     tokens: int
@@ -31,11 +32,13 @@ class Estimate:
     @property
     def memory(self) -> int:
         """All of it, at the height of a step."""
-        return self.weights + self.gradients + self.optimizer + self.activations
+        return self.weights + self.gradients + self.optimizer + self.averages + self.activations
 
     def lines(self) -> list[str]:
         """For a person."""
         parts = f"weights {_mib(self.weights)}, gradients {_mib(self.gradients)}, optimizer {_mib(self.optimizer)}"
+        if self.averages:
+            parts += f", averages {_mib(self.averages)}"
         time = "unknown" if self.seconds is None else f"about {self.seconds:,.0f} s of training"
         return [
             f"parameters: {self.parameters:,}",
@@ -63,12 +66,14 @@ def estimate(run: Prepared) -> Estimate:
         for group in optimizer.param_groups
         for p in group["params"]
     )
-    steps = run.planned_steps
+    steps, training = run.planned_steps, run.settings.training
+    copies = 1 if training.ema is not None else 0 if training.average is None else training.average + 1
     return Estimate(
         parameters=parameters,
         weights=FP32 * parameters,
         gradients=FP32 * parameters,
         optimizer=FP32 * kept,
+        averages=FP32 * parameters * copies,
         activations=activations,
         steps=steps,
         tokens=steps * run.batches.tokens_per_step,

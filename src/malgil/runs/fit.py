@@ -46,6 +46,9 @@ LADDER = [
 ]
 #: a GPU is not kept busy by less
 LEAST_TOKENS_PER_STEP = {"cpu": 512, "cuda": 16384, "mps": 2048}
+#: tokens of a step of pairs, both sides, in a short run; an epoch has at least so many steps
+PAIR_TOKENS = 2048
+LEAST_STEPS_PER_EPOCH = 20
 #: how many lines of metrics, evaluations, samples and checkpoints a run has, about
 RHYTHM = {"log_every": 200, "evaluate_every": 10, "sample_every": 5, "checkpoint_every": 5}
 
@@ -56,7 +59,7 @@ CHOSEN = {
     "tokenizer.vocab_size",
     *(f"model.{k}" for k in ("n_layers", "n_heads", "n_kv_heads", "d_head", "d_model", "d_ff")),
     *(f"model.{k}" for k in ("max_len", "dropout", "rope_theta")),
-    *(f"training.{k}" for k in ("batch_size", "muon_learning_rate", "beta2", *RHYTHM)),
+    *(f"training.{k}" for k in ("batch_size", "batch_tokens", "muon_learning_rate", "beta2", *RHYTHM)),
     *(f"training.{k}" for k in ("device", "precision", "compile")),
 }
 
@@ -132,24 +135,68 @@ def fit_model(
     scale = compute / C0 / 2  # batch and rates were measured at twice that compute
     rows = max(768 * scale**0.23, LEAST_TOKENS_PER_STEP.get(device, 512)) / (length * world)
     most = (n_tokens - 1) // (length * world * int(training.get("accumulate", 1)))  # that the text can fill
+    _fit_rates(training, scale, {"batch_size": max(1, min(round(rows), most)) * world})
+    _fit_shape(model, compute, n_tokens, count)
+    shown = ", ".join(f"{k} {model[k]}" for k in ("n_layers", "n_heads", "d_model", "max_len") if k in model)
+    per_step = int(training["batch_size"]) * int(training.get("accumulate", 1))
+    return [f"model: {shown}; {per_step} rows of {length} tokens a step"]
+
+
+def fit_pairs(
+    tree: Tree,
+    *,
+    n_tokens: int,
+    device: str,
+    world: int = 1,
+    rate: Callable[[], float],
+    count: Callable[[Tree], int],
+) -> list[str]:
+    """Size, batch and dropout of a model of pairs from the data and the budget; arguments as in `fit_model`.
+
+    Args:
+        n_tokens: tokens of the training part, both sides.
+    """
+    model, training = tree["model"], tree["training"]
+    budget = Budget.of(training)
+    if not any(model.get(k) == AUTO or training.get(k) == AUTO for k in (*model, *training)):
+        return []
+    size = training.get("batch_tokens")
+    per_step = PAIR_TOKENS if size in (AUTO, None) else int(size)
+    tokens = _training_tokens(budget, {**training, "batch_size": 1}, per_step, n_tokens)
+    compute = _compute(tokens) if tokens is not None else rate() * UTILISATION * float(budget.seconds or 0.0)
+    scale = compute / C0 / 2
+    most = max(n_tokens // (LEAST_STEPS_PER_EPOCH * int(training.get("accumulate", 1))), 256)
+    wanted = max(PAIR_TOKENS * scale**0.1, LEAST_TOKENS_PER_STEP.get(device, 512))
+    _fit_rates(training, scale, {"batch_tokens": int(min(wanted, most)), "batch_size": 64 * world})
+    _fit_shape(model, compute, n_tokens, count)
+    shown = ", ".join(f"{k} {model[k]}" for k in ("n_layers", "n_heads", "d_model", "d_hidden") if model.get(k))
+    if training.get("batch_tokens") is None:
+        return [f"model: {shown}; {training['batch_size']} pairs a step"]
+    return [f"model: {shown}; up to {training['batch_tokens']:,} tokens a step"]
+
+
+def _fit_rates(training: Tree, scale: float, batch: Tree) -> None:
+    """The batch and the rates that are still open."""
     chosen = {
-        "batch_size": max(1, min(round(rows), most)) * world,
+        **batch,
         "muon_learning_rate": round(min(0.05, 0.045 * scale**-0.18), 4),
         "beta2": round(1 - min(0.05, max(0.01, 0.05 * scale**-0.4)), 3),
     }
     training.update({key: value for key, value in chosen.items() if training.get(key) == AUTO})
-    if any(model.get(key) == AUTO for key in ("n_layers", "d_model")):
-        wanted = max(3e5 * (compute / C0) ** 0.3, math.sqrt(compute / 6 / CHINCHILLA))
-        wanted = min(wanted, max(3e5, MOST_PARAMETERS_PER_TOKEN * n_tokens))
-        if model.get("dropout") == AUTO:
-            model["dropout"] = _dropout(compute / (6 * wanted * n_tokens))
-        shapes = [_shaped(model, layers, width) for layers, width in LADDER]
-        model.update(min(shapes, key=lambda shape: abs(math.log(count(shape) / wanted))))
-    else:
+
+
+def _fit_shape(model: Tree, compute: float, n_tokens: int, count: Callable[[Tree], int]) -> None:
+    """Layers, widths and dropout that are still open, for so much compute and data."""
+    if not any(model.get(key) == AUTO for key in ("n_layers", "d_model")):
         model.update(_shaped(model, 0, 0))
-    shown = ", ".join(f"{k} {model[k]}" for k in ("n_layers", "n_heads", "d_model", "max_len") if k in model)
-    per_step = int(training["batch_size"]) * int(training.get("accumulate", 1))
-    return [f"model: {shown}; {per_step} rows of {length} tokens a step"]
+        return
+    wanted = max(3e5 * (compute / C0) ** 0.3, math.sqrt(compute / 6 / CHINCHILLA))
+    wanted = min(wanted, max(3e5, MOST_PARAMETERS_PER_TOKEN * n_tokens))
+    if model.get("dropout") == AUTO:
+        model["dropout"] = _dropout(compute / (6 * wanted * n_tokens))
+    shapes = [_shaped(model, layers, width) for layers, width in LADDER]
+    nearest: Tree = min(shapes, key=lambda shape: abs(math.log(count(shape) / wanted)))
+    model.update(nearest)
 
 
 def _dropout(epochs: float) -> float:

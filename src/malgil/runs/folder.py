@@ -2,6 +2,7 @@
 
 DIR/  config.yaml  tokenizer.json  model.safetensors  metrics.jsonl  samples.jsonl  report.html
       checkpoints/step-000500/...
+      source_tokenizer.json   where the source of pairs has a tokenizer of its own
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class RunFolder:
         self.path = path
         self.config = path / "config.yaml"
         self.tokenizer = path / "tokenizer.json"
+        self.source_tokenizer = path / "source_tokenizer.json"
         self.weights = path / "model.safetensors"
         self.metrics = path / "metrics.jsonl"
         self.samples = path / "samples.jsonl"

@@ -11,28 +11,21 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from malgil.config import AUTO, Tree, parse
-from malgil.data.corpus import Corpus, open_corpus
 from malgil.data.settings import DataSettings
-from malgil.data.store import TokenStore, token_store
 from malgil.errors import ConfigError
-from malgil.evaluation.language import LanguageEvaluator
 from malgil.models import FAMILIES, build_model, family
 from malgil.models.base import Model
-from malgil.objectives.base import Assembled, Batches, BatchPlan, Specials, check_fit
-from malgil.objectives.causal_lm import CausalLanguageModelling
-from malgil.runs.fit import fit_budget, fit_model, fit_rhythm, fit_tokenizer, rhythm_is_set
+from malgil.objectives.base import Assembled, Batches, BatchPlan, Objective, check_fit
+from malgil.runs.fit import fit_budget, fit_rhythm, fit_tokenizer, rhythm_is_set
 from malgil.runs.recipe import Settings, full_tree, settings_of
-from malgil.runs.scoring import evaluator
+from malgil.runs.task import Data, Task, Tokenizers
+from malgil.runs.tasks import task_of
 from malgil.runtime.device import Precision, prepare_cpu, resolve_device, resolve_precision, synchronise
-from malgil.text.settings import TokenizerSettings
-from malgil.text.tokenizer import Tokenizer
-from malgil.text.training import train_tokenizer
 from malgil.training.distributed import World, join_world
 from malgil.training.trainer import Hooks, Limits, Trainer, step_limit
 
@@ -45,12 +38,13 @@ class Prepared:
 
     tree: Tree
     settings: Settings
-    tokenizer: Tokenizer
-    corpus: Corpus
-    train: TokenStore
-    validation: TokenStore
+    task: Task
+    tokenizers: Tokenizers
+    data: Data
+    train: Any
+    validation: Any
     model: Model
-    objective: CausalLanguageModelling
+    objective: Objective[Any]
     batches: Batches
     device: torch.device
     precision: Precision
@@ -58,9 +52,9 @@ class Prepared:
     planned_steps: int  # 0 where a run that goes on knows its rhythm already
     seconds_per_step: float | None
 
-    def evaluator(self) -> LanguageEvaluator:
-        """Scores the validation part."""
-        return evaluator(self.settings, self.tokenizer, self.validation, self.device)
+    def evaluator(self) -> Any:
+        """Scores the validation part; see `Task.evaluator`."""
+        return self.task.evaluator(self.settings, self.tokenizers, self.validation, self.device)
 
     def trainer(self, hooks: Hooks) -> Trainer:
         """The trainer of the model as it is."""
@@ -91,14 +85,15 @@ class Prepared:
         return statistics.median(times[1:])
 
 
-def prepare(tree: Tree, say: Say, tokenizer: Tokenizer | None = None, progress: Any = None) -> Prepared:
+def prepare(tree: Tree, say: Say, tokenizers: Tokenizers | None = None, progress: Any = None) -> Prepared:
     """Make everything that the settings describe; `tree` is filled in place.
 
     Args:
-        tokenizer: that of a run which goes on; otherwise one is trained or loaded.
+        tokenizers: those of a run which goes on; otherwise they are trained or loaded.
         progress: called with (characters done, characters in all) while text is tokenised.
     """
-    resuming = tokenizer is not None
+    resuming = tokenizers is not None
+    task = task_of(tree["objective"]["name"])
     training: Tree = tree["training"]
     named = str(training.get("device", AUTO))
     device = resolve_device(named)
@@ -107,40 +102,45 @@ def prepare(tree: Tree, say: Say, tokenizer: Tokenizer | None = None, progress: 
     precision = resolve_precision(training.get("precision", AUTO), device)
     training["precision"] = precision.name
     world = join_world(device)
-    corpus = open_corpus(_settings(tree, "data", DataSettings))
-    _tell(say, [f"training:   {corpus.train.describe()}", f"validation: {corpus.validation.describe()}", *corpus.notes])
+    data = task.open(parse(DataSettings, tree.get("data", {}), "data"))
+    _tell(say, [f"training:   {data.train.describe()}", f"validation: {data.validation.describe()}", *data.notes])
     _tell(say, fit_budget(tree, device.type))
-    _tell(say, fit_tokenizer(tree, corpus.train.n_bytes))
-    tokenizer = tokenizer or _tokenizer(tree, corpus)
-    tree["tokenizer"]["vocab_size"] = tokenizer.vocab_size
-    train, validation = (token_store(part, tokenizer, progress) for part in (corpus.train, corpus.validation))
+    _tell(say, fit_tokenizer(tree, data.train.n_bytes))
+    tokenizers = tokenizers or task.tokenizers(tree, data)
+    tree["tokenizer"]["vocab_size"], tree["tokenizer"]["source_vocab_size"] = tokenizers.vocab_sizes
+    train = task.training_store(data.train, tokenizers, tree, progress)
+    validation = task.scored_store(data.validation, tokenizers, progress)
+    _tell(say, [*task.notes(train, "training"), *task.notes(validation, "validation")])
 
-    said = fit_model(
+    said = task.fit(
         tree,
-        n_tokens=len(train),
-        vocab_size=tokenizer.vocab_size,
+        store=train,
+        vocab_size=tokenizers.target.vocab_size,
         device=device.type,
         world=world.size,
         rate=lambda: world.agree(matrix_rate(device, precision)),
-        count=lambda model: _block_parameters(model, tokenizer.vocab_size),
+        count=lambda model: _block_parameters(model, tokenizers.vocab_sizes),
     )
     _tell(say, said)
     settings = _with_provisional_rhythm(tree)
-    objective = CausalLanguageModelling(
-        Specials(tokenizer.begin_id, tokenizer.end_id),
-        boundaries=settings.data.boundaries,
-        sampling=settings.data.sampling,
-    )
+    objective = task.objective(settings, tokenizers)
+    training_settings = settings.training
     plan = BatchPlan(
-        settings.training.batch_size, settings.training.accumulate, world.rank, world.size, settings.training.seed
+        training_settings.batch_size,
+        training_settings.accumulate,
+        world.rank,
+        world.size,
+        training_settings.seed,
+        training_settings.batch_tokens,
     )
-    model = _model(settings, tokenizer.vocab_size, device)
+    model = _model(settings, device)
     check_fit(objective, model, {name: f.model for name, f in FAMILIES.items()})
     prepared = Prepared(
         tree=tree,
         settings=settings,
-        tokenizer=tokenizer,
-        corpus=corpus,
+        task=task,
+        tokenizers=tokenizers,
+        data=data,
         train=train,
         validation=validation,
         model=model,
@@ -181,20 +181,21 @@ def _plan(run: Prepared, *, resuming: bool) -> None:
         run.seconds_per_step = run.world.agree(run.trial())
         steps = min(steps or sys.maxsize, max(1, int(training.seconds / run.seconds_per_step)))
         # the trial's weights have moved: begin again from the seed
-        run.model = _model(run.settings, run.tokenizer.vocab_size, run.device)
+        run.model = _model(run.settings, run.device)
     run.planned_steps = steps or 0
     fit_rhythm(run.tree, run.planned_steps)
     run.settings = settings_of(run.tree)
     run.tree = full_tree(run.settings, run.tree.get("description", ""))
 
 
-def _block_parameters(model: Tree, vocab_size: int) -> int:
+def _block_parameters(model: Tree, vocab_sizes: tuple[int, int | None]) -> int:
     """Parameters but those of embeddings and output layer, counted without making them."""
     chosen = dict(model)
     name = chosen.pop("name")
     with torch.device("meta"):
-        built = build_model(name, parse(family(name).config, chosen, "model"), vocab_size)
-    outside = {id(p) for p in (*built.embedding.parameters(), built.head_weight())}
+        built = build_model(name, parse(family(name).config, chosen, "model"), *vocab_sizes)
+    tables = [m.weight for m in built.modules() if isinstance(m, torch.nn.Embedding)]
+    outside = {id(p) for p in (*tables, built.head_weight())}
     return sum(p.numel() for p in built.parameters() if id(p) not in outside)
 
 
@@ -204,20 +205,9 @@ def _with_provisional_rhythm(tree: Tree) -> Settings:
     return settings_of({**tree, "training": training})
 
 
-def _model(settings: Settings, vocab_size: int, device: torch.device) -> Model:
+def _model(settings: Settings, device: torch.device) -> Model:
     torch.manual_seed(settings.training.seed)
-    return build_model(settings.family, settings.model, vocab_size).to(device)
-
-
-def _tokenizer(tree: Tree, corpus: Corpus) -> Tokenizer:
-    settings = _settings(tree, "tokenizer", TokenizerSettings)
-    if settings.path:
-        return Tokenizer.load(Path(settings.path))
-    return train_tokenizer((chunk for document in corpus.train.documents() for chunk in document), settings)
-
-
-def _settings(tree: Tree, section: str, cls: type[Any]) -> Any:
-    return parse(cls, tree.get(section, {}), section)
+    return build_model(settings.family, settings.model, *settings.vocab_sizes).to(device)
 
 
 def _tell(say: Say, lines: list[str]) -> None:

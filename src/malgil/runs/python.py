@@ -19,6 +19,10 @@ def train(
     recipe: str | None = None,
     *,
     data: str | Path | Sequence[str | Path] | None = None,
+    source: str | Path | Sequence[str | Path] | None = None,
+    target: str | Path | Sequence[str | Path] | None = None,
+    validation_source: str | Path | Sequence[str | Path] | None = None,
+    validation_target: str | Path | Sequence[str | Path] | None = None,
     config: str | Path | Sequence[str | Path] = (),
     out: str | Path | None = None,
     time: str | float | None = None,
@@ -37,6 +41,8 @@ def train(
     Args:
         recipe: what to train; the default is `gpt`.
         data: files, folders, globs, or `builtin`.
+        source, target: pairs as two aligned files, in place of `data`.
+        validation_source, validation_target: the same for the validation part.
         config: YAML files of settings, laid over the recipe in their order, under everything that is named here.
         out: the run folder; by default a new one under runs/.
         time: seconds, or text such as `90s` and `5m`: time for data and optimisation.
@@ -48,8 +54,15 @@ def train(
     Raises:
         MalgilError: see `malgil.errors`; input errors are `ValueError`s too.
     """
+    texts = {
+        "paths": data,
+        "source": source,
+        "target": target,
+        "validation_source": validation_source,
+        "validation_target": validation_target,
+    }
     given = {
-        "data.paths": None if data is None else _paths(data),
+        **{f"data.{key}": None if paths is None else _paths(paths) for key, paths in texts.items()},
         "training.seconds": None if time is None else seconds_of(time),
         "training.steps": steps,
         "training.tokens": tokens,

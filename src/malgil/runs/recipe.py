@@ -43,6 +43,13 @@ class Settings:
     training: TrainingSettings
     generation: GenerationSettings
 
+    @property
+    def vocab_sizes(self) -> tuple[int, int | None]:
+        """Of the target and, where the source has a tokenizer of its own, of the source; for `build_model`."""
+        tokenizer = self.tokenizer
+        own_source = tokenizer.source_kind is not None or tokenizer.source_path is not None
+        return tokenizer.vocab_size, tokenizer.source_vocab_size if own_source else None
+
 
 def recipe_names() -> list[str]:
     """The recipes that come with Malgil."""

@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from malgil.config import check_values, parse, to_tree
-from malgil.data.corpus import open_corpus, open_whole
 from malgil.data.settings import DataSettings
-from malgil.data.store import token_store
 from malgil.errors import CheckpointError, ConfigError, DataError, InputError
+from malgil.explain.view import view_language, view_translation
 from malgil.generation.settings import GenerationSettings
 from malgil.generation.text import Completion, generate_text, stream_text
+from malgil.generation.translation import Translation, stream_translations, translate_text
 from malgil.interop.configs import MAX_POSITIONS
 from malgil.interop.huggingface import Exported, export_model
 from malgil.models import build_model
-from malgil.models.base import CausalLM, Model
+from malgil.models.base import CausalLM, EncoderDecoder, Model
+from malgil.report.attention_page import AttentionView, attention_page
+from malgil.report.attention_picture import attention_picture
+from malgil.report.words import language_of
 from malgil.runs.failures import failures
 from malgil.runs.folder import RunFolder, newest_run
 from malgil.runs.recipe import Settings, settings_of
-from malgil.runs.scoring import evaluator
+from malgil.runs.task import Tokenizers
+from malgil.runs.tasks import task_of
 from malgil.runtime.device import prepare_cpu, resolve_device
+from malgil.runtime.files import atomic_write
 from malgil.text.tokenizer import Tokenizer
 from malgil.training.checkpoint import load_weights, newest_checkpoint, save_weights
 from malgil.training.settings import TrainingSettings
 
 BODY = "body."
 CAUTION = "the kept weights were chosen by this text: give --data with other text for a figure that chose nothing"
+#: settings of the `data` section that name files beside `paths`
+_FILES = ("validation", "source", "target", "validation_source", "validation_target")
 _RESTORE = "restore the run's files as they were, or train again"
 
 
@@ -80,8 +90,14 @@ class Run:
             raise CheckpointError(f"config.yaml is corrupt: {error}", str(self.folder.config), _RESTORE) from None
 
     @cached_property
+    def tokenizers(self) -> Tokenizers:
+        """Of what the model writes and, where that is another, of what it reads."""
+        return Tokenizers.load(self.folder)
+
+    @property
     def tokenizer(self) -> Tokenizer:
-        return Tokenizer.load(self.folder.tokenizer)
+        """Of what the model writes."""
+        return self.tokenizers.target
 
     @cached_property
     def device(self) -> torch.device:
@@ -89,7 +105,7 @@ class Run:
         return resolve_device(self._device)
 
     @cached_property
-    def model(self) -> CausalLM:
+    def model(self) -> Model:
         """The model with its trained weights, ready for use.
 
         Raises:
@@ -98,7 +114,7 @@ class Run:
         settings = self.settings
         with failures():
             weights = load_run_weights(self.folder)
-            sizes = (settings.family, settings.model, settings.tokenizer.vocab_size)
+            sizes = (settings.family, settings.model, *settings.vocab_sizes)
             where = str(self.folder.path)
             if settings.model.n_layers > len(weights) or settings.model.max_len > MAX_POSITIONS:
                 raise CheckpointError("config.yaml describes a larger model than model.safetensors", where, _RESTORE)
@@ -112,14 +128,82 @@ class Run:
                     where,
                     _RESTORE,
                 )
-            if not isinstance(model, CausalLM):
-                raise ConfigError(f"{settings.family} does not generate text", where)
             return model.to(self.device).eval()
+
+    def view_attention(self, text: str, target: str | None = None) -> AttentionView:
+        """Who attends to whom as the model reads a text, or translates it; see `explain.view`.
+
+        Raises:
+            ConfigError: the model has no attention.
+        """
+        with failures():
+            model, tokenizers = self.model, self.tokenizers
+            if isinstance(model, EncoderDecoder):
+                return view_translation(model, tokenizers.reading, tokenizers.target, text, target)
+            return view_language(self._writer, tokenizers.target, text)
+
+    def attention(self, text: str, target: str | None = None) -> dict[str, npt.NDArray[np.float32]]:
+        """The attention maps as arrays (n_layers, H, T, S), by kind; see `view_attention`."""
+        return dict(self.view_attention(text, target).maps)
+
+    def write_attention(
+        self, text: str, out: Path | str, *, target: str | None = None, png: Path | str | None = None
+    ) -> str:
+        """Write a page of the attention maps, and a picture; returns what was written, in words."""
+        view = self.view_attention(text, target)
+        atomic_write(Path(out), attention_page(view, language_of(text)))
+        if png is not None:
+            attention_picture(view, Path(png))
+        return f"{out}: {view.describe()}" + (f"\n{png}" if png is not None else "")
 
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl."""
         return self.folder.lines(self.folder.metrics)
+
+    @property
+    def _writer(self) -> CausalLM:
+        if not isinstance(self.model, CausalLM):
+            raise ConfigError(
+                f"a {self.settings.family} model does not continue a text",
+                str(self.folder.path),
+                "it turns one text into another: malgil translate, or Run.translate",
+            )
+        return self.model
+
+    @property
+    def _translator(self) -> EncoderDecoder:
+        if not isinstance(self.model, EncoderDecoder):
+            raise ConfigError(
+                f"a {self.settings.family} model does not turn one text into another",
+                str(self.folder.path),
+                "it continues a text: malgil generate, or Run.generate",
+            )
+        return self.model
+
+    def translate(self, text: str, **settings: Any) -> str:
+        """What the model makes of a source; settings as in `GenerationSettings` (`beam`, `max_tokens`, ...)."""
+        return self.translations([text], **settings)[0].text
+
+    def translations(self, texts: Sequence[str], **settings: Any) -> list[Translation]:
+        """A batch of sources, with scores and the `n_best` hypotheses of each, in the order given."""
+        with failures():
+            model, tokenizers = self._translator, self.tokenizers
+            how = self.generation_settings(**settings)
+            return translate_text(model, tokenizers.reading, tokenizers.target, texts, how)
+
+    def translate_lines(self, lines: Iterable[str], batch: int = 1, **settings: Any) -> Iterator[Translation]:
+        """Translations of lines as they come, `batch` at a time.
+
+        Raises:
+            InputError: `batch` below 1.
+        """
+        if batch < 1:
+            raise InputError(f"a batch of {batch} lines", "--batch", "take 1 or more")
+        with failures():
+            model, tokenizers = self._translator, self.tokenizers
+            how = self.generation_settings(**settings)
+            yield from stream_translations(model, tokenizers.reading, tokenizers.target, lines, how, batch=batch)
 
     def generate(self, prompt: str = "", **settings: Any) -> str:
         """What the model writes after `prompt`; settings as in `GenerationSettings` (`max_tokens`, `top_k`, ...)."""
@@ -128,40 +212,46 @@ class Run:
     def complete(self, prompts: list[str], **settings: Any) -> list[Completion]:
         """A batch of prompts, `samples` completions each, in the order of the prompts."""
         with failures():
-            return generate_text(self.model, self.tokenizer, prompts, self.generation_settings(**settings))
+            return generate_text(self._writer, self.tokenizer, prompts, self.generation_settings(**settings))
 
     def stream(self, prompt: str = "", **settings: Any) -> Iterator[str]:
         """The same as `generate`, piece by piece, never half a character; errors come before the first piece."""
         with failures():
-            return stream_text(self.model, self.tokenizer, prompt, self.generation_settings(**settings))
+            return stream_text(self._writer, self.tokenizer, prompt, self.generation_settings(**settings))
 
-    def evaluate(self, data: str | Path | Sequence[str | Path] | None = None, **settings: Any) -> dict[str, Any]:
-        """Loss, perplexity and bits per byte of a text, all of it.
+    def evaluate(
+        self,
+        data: str | Path | Sequence[str | Path] | None = None,
+        *,
+        generation: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> dict[str, Any]:
+        """How good the model is on a text, or on pairs, all of it.
 
         Args:
             data: files, folders, globs or `builtin`; without it the run's own validation part.
-            settings: of the `data` section, such as `text_field`.
+            generation: how translations are made, such as `{"beam": 5}`.
+            settings: of the `data` section, such as `text_field`, or `source` and `target` for aligned files.
 
         Returns:
             loss (nats a token), perplexity, bits_per_byte (None where it would not be comparable, for the reason in
-            `not_comparable`), tokens, bytes, unknown; for a recurrent model `carried_loss`, its state carried on;
+            `not_comparable`), tokens, bytes, unknown; for a recurrent model `carried_loss`, its state carried on. Of
+            pairs: loss, perplexity, accuracy (of tokens whose beginning is given), bleu and chrf with the signatures
+            of sacrebleu, and BLEU by length of the source;
             `caution` where the text is the one by which the kept weights were chosen.
         """
-        own = to_tree(self.settings.data)
+        own, task = to_tree(self.settings.data), task_of(self.settings.objective.name)
         with failures():
-            if data is None:
-                part = open_corpus(parse(DataSettings, own | settings, "data")).validation
+            how = self.generation_settings(**generation or {})
+            own_part = data is None and not settings.get("source")
+            if own_part:
+                part = task.open(parse(DataSettings, own | settings, "data")).validation
             else:
-                paths = [str(data)] if isinstance(data, (str, Path)) else [str(p) for p in data]
-                fresh = {"text_field": None, "skip_bad": 0, "paths": paths, "validation": []}
-                part, _ = open_whole(parse(DataSettings, own | fresh | settings, "data"))
-            model = self.model
-            score = evaluator(self.settings, self.tokenizer, token_store(part, self.tokenizer), self.device)
-            result = score(model).to_dict()
-            carried = score.carried(model)
-        if carried is not None:
-            result["carried_loss"] = carried
-        if data is None and self._chosen_by_validation:
+                fresh = {"text_field": None, "skip_bad": 0, "paths": _paths(data)} | {key: [] for key in _FILES}
+                part, _ = task.open_whole(parse(DataSettings, own | fresh | settings, "data"))
+            chosen = replace(self.settings, generation=how)
+            result = task.evaluate(self.model, chosen, self.tokenizers, part, self.device)
+        if own_part and self._chosen_by_validation:
             result["caution"] = CAUTION
         return result
 
@@ -219,6 +309,12 @@ def load_run_weights(folder: RunFolder) -> dict[str, Tensor]:
         )
     weights = load_weights(checkpoint / "model.safetensors")
     return {name.removeprefix(BODY): tensor for name, tensor in weights.items()}
+
+
+def _paths(data: str | Path | Sequence[str | Path] | None) -> list[str]:
+    if data is None:
+        return []
+    return [str(data)] if isinstance(data, (str, Path)) else [str(path) for path in data]
 
 
 def check_weights(model: Model, weights: dict[str, Tensor], where: str) -> None:

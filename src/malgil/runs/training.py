@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -14,11 +14,10 @@ import torch
 
 from malgil.config import AUTO, Tree, read_yaml
 from malgil.errors import Interrupted, MalgilError, NonFiniteError, ResumeMismatch
-from malgil.generation.text import generate_text
-from malgil.metrics.language import LanguageScore
-from malgil.models.base import CausalLM, count_parameters
+from malgil.models.base import count_parameters
 from malgil.objectives.base import Assembled
-from malgil.report.run_report import DataFacts, RunFacts, render_run
+from malgil.report.run_report import RunFacts, render_run
+from malgil.report.words import Words, language_of
 from malgil.runs.display import Display, Silent
 from malgil.runs.estimate import Estimate, estimate
 from malgil.runs.folder import RunFolder, new_folder, newest_run
@@ -26,11 +25,11 @@ from malgil.runs.prepare import prepare
 from malgil.runs.recipe import DEFAULT_RECIPE, compose
 from malgil.runs.resume import finish_of, resumed_tree
 from malgil.runs.run import Run, save_run_weights
+from malgil.runs.task import Preview, Tokenizers
 from malgil.runtime.device import resolve_device
 from malgil.runtime.energy import Energy, EnergyMeter
 from malgil.runtime.files import FolderLock, atomic_write
 from malgil.runtime.hardware import describe_hardware, peak_memory
-from malgil.text.tokenizer import Tokenizer
 from malgil.training.checkpoint import (
     checkpoint_place,
     fault_in,
@@ -44,7 +43,6 @@ from malgil.training.trainer import CURE, Hooks
 
 MANY_EPOCHS = 4
 OVERFITS = "the model overfits"
-SAMPLE_TOKENS = 200
 
 
 def train(
@@ -109,14 +107,16 @@ class Session:
 
     def __init__(self, folder: RunFolder, tree: Tree, display: Display, *, resume: bool) -> None:
         self.folder, self.display, self.resume = folder, display, resume
-        tokenizer = Tokenizer.load(folder.tokenizer) if resume and folder.tokenizer.exists() else None
-        self.prepared = prepare(tree, display.say, tokenizer, display.tokenising)
+        tokenizers = Tokenizers.load(folder) if resume and folder.tokenizer.exists() else None
+        self.prepared = prepare(tree, display.say, tokenizers, display.tokenising)
+        self.task = self.prepared.task
         self.leads = self.prepared.world.leads
         self.evaluate = self.prepared.evaluator()
         self.warnings: list[str] = []
         self.meter = self._meter(None)
         self.started = f"{datetime.now():%Y-%m-%d %H:%M}"
         self.status = "running"
+        self.sections: Sequence[tuple[str, str, str]] = ()  # of the report, once the run is finished
         self.watch = SignalWatch()
         self.trainer = self.prepared.trainer(
             Hooks(
@@ -166,15 +166,10 @@ class Session:
             self._report()
 
     def _evaluate(self) -> dict[str, Any]:
-        def task(assembled: Assembled) -> LanguageScore:
-            return self.evaluate(_language_model(assembled), self._stop_evaluating)
+        def score(assembled: Assembled) -> Any:
+            return self.evaluate(assembled.body, self._stop_evaluating)
 
-        score = self.trainer.beside(task)
-        return {
-            "val_loss": score.loss,
-            "val_perplexity": score.perplexity,
-            "val_bits_per_byte": score.bits_per_byte,
-        }
+        return self.task.figures(self.trainer.beside(score))
 
     def _stop_evaluating(self) -> None:
         """A signal during evaluation saves what the last step left and stops."""
@@ -183,21 +178,21 @@ class Session:
             raise self.trainer.interrupted(self.watch.pending)
 
     def _sample(self, step: int) -> None:
-        settings = replace(self.prepared.settings.generation, max_tokens=SAMPLE_TOKENS, seed=0, samples=1)
+        run = self.prepared
 
-        def task(assembled: Assembled) -> str:
-            model = _language_model(assembled).eval()
+        def write(assembled: Assembled) -> list[Preview]:
             # a compiled block would be compiled anew for every length of the cache
             with torch.compiler.set_stance("force_eager"):
-                return generate_text(model, self.prepared.tokenizer, [""], settings)[0].text
+                return self.task.previews(assembled.body.eval(), run.tokenizers, run.validation, run.settings)
 
         try:
-            text = self.trainer.beside(task)
+            previews = self.trainer.beside(write)
         except NonFiniteError as error:  # it speaks of a finished model
             raise NonFiniteError(error.what, f"step {step}", CURE) from None
         if self.leads:
-            self.folder.append(self.folder.samples, {"step": step, "prompt": "", "text": text})
-            self.display.sample(step, text)
+            for preview in previews:
+                self.folder.append(self.folder.samples, {"step": step, **asdict(preview)})
+            self.display.sample(step, previews)
 
     def _save(self) -> None:
         snapshot = self.trainer.snapshot(
@@ -217,8 +212,7 @@ class Session:
     def _begin(self) -> None:
         """Write what describes the run, before the first step."""
         self.folder.write_config(self.prepared.tree)
-        if not self.folder.tokenizer.exists():
-            self.prepared.tokenizer.save(self.folder.tokenizer)
+        self.prepared.tokenizers.save(self.folder)
         self.folder.weights.unlink(missing_ok=True)  # of a run that is trained longer: no longer its own
         self.folder.forget_after(self.trainer.progress.step)
         epochs = self.prepared.planned_steps / self.prepared.batches.steps_per_epoch
@@ -255,6 +249,8 @@ class Session:
                     f"the kept weights are those of step {step}, the best of the evaluations and not the last:"
                     " evaluate on other text for a figure that nothing was selected by"
                 )
+            words, model = Words(self._language()), Run(self.folder.path, device=str(self.prepared.device)).model
+            self.sections = self.task.sections(self.prepared, model, words)
             self._report()
             self.display.finished(self.folder, self.status)
 
@@ -273,7 +269,7 @@ class Session:
         return {
             "training data": self.prepared.train.fingerprint,
             "validation data": self.prepared.validation.fingerprint,
-            "tokenizer": self.prepared.tokenizer.fingerprint,
+            **self.prepared.tokenizers.fingerprints,
         }
 
     def _meter(self, previous: Energy | None) -> EnergyMeter:
@@ -289,7 +285,7 @@ class Session:
             self.display.warn(text)
 
     def _check_first_loss(self, loss: float) -> None:
-        expected = math.log(self.prepared.tokenizer.vocab_size)
+        expected = math.log(self.prepared.tokenizers.target.vocab_size)
         if abs(loss - expected) > 0.15 * expected + 0.2:
             self._warn(
                 f"the first loss is {loss:.2f}, but a model that knows nothing has ln(vocabulary) = {expected:.2f}:"
@@ -308,8 +304,8 @@ class Session:
 
     def _language(self) -> str:
         """Of the report: Korean where the text is."""
-        text = self.prepared.tokenizer.decode(self.prepared.validation.tokens[:2000].tolist())
-        return "ko" if sum("가" <= c <= "힣" for c in text) > 0.2 * len(text) else "en"
+        text = self.task.excerpt(self.prepared.validation, self.prepared.tokenizers)
+        return language_of(text)
 
     def _metrics(self) -> list[dict[str, Any]]:
         return self.folder.lines(self.folder.metrics)
@@ -323,19 +319,7 @@ class Session:
             recipe=run.settings.recipe,
             family=run.settings.family,
             parameters=count_parameters(run.model),
-            data=DataFacts(
-                vocab_size=run.tokenizer.vocab_size,
-                tokenizer=run.tokenizer.kind,
-                train_tokens=len(run.train),
-                train_bytes=run.train.n_bytes,
-                train_documents=run.corpus.train.n_documents,
-                validation_tokens=len(run.validation),
-                validation_bytes=run.validation.n_bytes,
-                validation_documents=run.corpus.validation.n_documents,
-                unknown=run.validation.n_unknown,
-                epochs=progress.step / run.batches.steps_per_epoch,
-                sources=run.settings.data.paths,
-            ),
+            data=replace(self.task.facts(run), epochs=progress.step / run.batches.steps_per_epoch),
             status=self.status,
             metrics=self._metrics(),
             samples=self.folder.lines(self.folder.samples),
@@ -347,13 +331,9 @@ class Session:
             peak_gpu_memory=torch.cuda.max_memory_allocated(run.device) if gpu else None,
             name=self.folder.path.name,
             started=self.started,
+            sections=self.sections,
         )
         atomic_write(self.folder.report, render_run(facts, self._language()))
-
-
-def _language_model(assembled: Assembled) -> CausalLM:
-    assert isinstance(assembled.body, CausalLM)
-    return assembled.body
 
 
 def _named(config_files: list[Path] | None) -> str:

@@ -1,23 +1,27 @@
-"""SentencePiece BPE models (Llama's tokenizer.model and its kin) as tokenizers of the `tokenizers` library.
+"""SentencePiece models (Llama's tokenizer.model, Marian's source.spm) as tokenizers of the `tokenizers` library.
 
 SentencePiece merges the two neighbours whose joined piece has the best score; the library merges by a list of pairs.
-So every way to cut a piece into two other pieces becomes a pair, in the order of the pieces' scores. The extra
+So every way to cut a piece into two other pieces becomes a pair, in the order of the pieces' scores. Models of type
+Unigram, which the library has too, are read where a vocab.json gives the ids, as Marian's does. The extra
 `sentencepiece` is needed to read the file, and only then.
 """
 
 from __future__ import annotations
 
 import importlib
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import tokenizers
-from tokenizers import AddedToken, Regex, decoders, models, normalizers
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 
 from malgil.errors import CheckpointError, ConfigError
 from malgil.text.tokenizer import Tokenizer
 
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = 1, 2, 3, 4, 5, 6
+_UNSEEN = "\ufdd0"  # no character of any text: before the name of a piece that only the other language may be cut into
 
 
 def read_sentencepiece(path: Path) -> Tokenizer:
@@ -57,6 +61,55 @@ def read_sentencepiece(path: Path) -> Tokenizer:
     backend.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in special])
     begin, end = (_name(proto, i, path) for i in (trainer.bos_id, trainer.eos_id))
     return Tokenizer.wrap(backend, "imported", begin=begin, end=end, unknown=unknown)
+
+
+def read_marian(path: Path, vocab: Mapping[str, int], *, begin: str, end: str, unknown: str = "<unk>") -> Tokenizer:
+    """A `.spm` file that cuts the texts of one language, with the ids of a vocab.json that both may share.
+
+    A piece without an id is not used, where Marian's own tokenizer gives <unk> for it. What this file cannot cut is
+    <unk>, even where the other language has a piece for it; those pieces have their text all the same, since a model
+    may write them. A language code such as >>kor<< is read as one token.
+
+    Args:
+        vocab: the id of every name, 0 to its size - 1.
+
+    Raises:
+        ConfigError: the extra is not installed.
+        CheckpointError: the file is no SentencePiece model or has pieces for bytes or of a user, or the ids have gaps.
+    """
+    proto = _parse(path)
+    if {piece.type for piece in proto.pieces} & {_USER_DEFINED, _BYTE}:
+        raise CheckpointError("SentencePiece symbols for bytes or of a user", str(path), "Marian's models have none")
+    if sorted(vocab.values()) != list(range(len(vocab))) or not {begin, end, unknown} <= vocab.keys():
+        raise CheckpointError("a vocabulary with gaps or without special tokens", str(path.parent), "copy it again")
+    scores = {piece.piece: piece.score for piece in proto.pieces if piece.type == _NORMAL and piece.piece in vocab}
+    codes = [name for name in vocab if re.fullmatch(">>.+<<", name)]
+    special = list(dict.fromkeys((unknown, begin, end)))
+    kept = {*scores, *codes, *special}
+    ids = {name if name in kept else _UNSEEN + name: i for name, i in vocab.items()}
+    backend = tokenizers.Tokenizer(_marian_model(proto, ids, scores, unknown))
+    backend.normalizer = _normalizer(proto.normalizer_spec)
+    # a special token's name in a text is cut, so that it is only ever text
+    names = "|".join(f"{re.escape(name[0])}(?={re.escape(name[1:])})" for name in [*special, *codes])
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex(names), "isolated")
+    prefix = [decoders.Strip(content=" ", left=1, right=0)] if proto.normalizer_spec.add_dummy_prefix else []
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.Replace(_UNSEEN, ""), decoders.Fuse(), *prefix]
+    )
+    backend.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in special])
+    backend.add_tokens([AddedToken(name, special=False, normalized=False) for name in codes])
+    return Tokenizer.wrap(backend, "imported", begin=begin, end=end, unknown=unknown)
+
+
+def _marian_model(proto: Any, ids: Mapping[str, int], scores: Mapping[str, float], unknown: str) -> Any:
+    """The model that cuts as SentencePiece does; names without a score are never the best, or never met."""
+    trainer = proto.trainer_spec
+    if trainer.model_type == trainer.BPE:
+        merges = [(a, b) for a, b in _merges(proto) if a in scores and b in scores and a + b in scores]
+        return models.BPE(vocab=dict(ids), merges=merges, unk_token=unknown, fuse_unk=True)
+    lowest = min(scores.values())  # what is unknown costs more than that, whatever the others cost
+    ranked = sorted(ids, key=lambda name: ids[name])
+    return models.Unigram(vocab=[(name, scores.get(name, lowest)) for name in ranked], unk_id=ids[unknown])
 
 
 def _parse(path: Path) -> Any:

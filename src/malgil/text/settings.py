@@ -33,3 +33,12 @@ class TokenizerSettings:
         choices=NORMALIZATIONS,
     )
     path: str | None = setting(None, "a saved tokenizer.json to use as it is, instead of training one")
+    source_kind: str | None = setting(
+        None,
+        "pairs: the source's tokenizer is one of its own, of this kind; none = one tokenizer for both sides",
+        choices=KINDS,
+    )
+    source_vocab_size: int | None = setting(
+        None, "pairs: the most tokens of the source's own tokenizer; none = vocab_size", low=2, high=1_000_000
+    )
+    source_path: str | None = setting(None, "pairs: a saved tokenizer.json for the source alone")

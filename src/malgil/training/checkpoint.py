@@ -1,9 +1,10 @@
 """Checkpoints: whole, checked, and never half-written.
 
     checkpoints/step-000500/
-        model.safetensors        weights by name
+        model.safetensors        weights by name, averaged where the run averages them
         optimizer.safetensors    optimizer state by parameter name
         carry.safetensors        carried recurrent states, when there are any
+        averaging.safetensors    what averages go on from: the weights themselves, and points, see averaging.py
         state.json               step, tokens, seconds, best evaluation, fingerprints
         manifest.json            sizes and SHA-256 of the files above, written last
 
@@ -18,7 +19,7 @@ import json
 import os
 import shutil
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from malgil.runtime.files import atomic_write, sha256, storage_errors, sync_fold
 
 MANIFEST = "manifest.json"
 KEPT = 2
+TENSORS = ("model", "optimizer", "carry", "averaging")
 
 
 class CheckpointWarning(UserWarning):
@@ -45,6 +47,7 @@ class Snapshot:
     optimizer: dict[str, Tensor]
     carry: dict[str, Tensor]
     state: dict[str, Any]
+    averaging: dict[str, Tensor] = field(default_factory=dict)
 
 
 def save_checkpoint(folder: Path, step: int, snapshot: Snapshot, best_step: int | None) -> Path:
@@ -114,10 +117,7 @@ def load_checkpoint(place: Path) -> Snapshot:
     """
     if fault := fault_in(place):
         raise CheckpointError(f"the checkpoint is corrupt: {fault}", str(place), "use another, or train again")
-    tensors = {
-        name: load_weights(path) if (path := place / f"{name}.safetensors").exists() else {}
-        for name in ("model", "optimizer", "carry")
-    }
+    tensors = {name: load_weights(path) if (path := place / f"{name}.safetensors").exists() else {} for name in TENSORS}
     return Snapshot(**tensors, state=load_state(place))
 
 
@@ -160,7 +160,7 @@ def save_weights(tensors: dict[str, Tensor], path: Path) -> None:
 
 def _write(snapshot: Snapshot, folder: Path) -> None:
     """The files of a checkpoint, the manifest last."""
-    for name in ("model", "optimizer", "carry"):
+    for name in TENSORS:
         if tensors := getattr(snapshot, name):
             save_weights(tensors, folder / f"{name}.safetensors")
     atomic_write(folder / "state.json", json.dumps(snapshot.state, ensure_ascii=False, indent=1))

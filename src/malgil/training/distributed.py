@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.nn.parallel import DistributedDataParallel
 
 from malgil.objectives.base import Assembled
@@ -78,6 +78,9 @@ def shard(assembled: Assembled) -> None:
     """Share out the weights, a block at a time and then the rest; before the optimizer is made."""
     for block in assembled.body.blocks():
         fully_shard(block)
+        for name in assembled.body.block_methods:
+            if hasattr(block, name):
+                register_fsdp_forward_method(block, name)
     fully_shard(assembled)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from malgil.config import setting
+from malgil.errors import ConfigError
 
 #: the settings that end a run, and their options on the command line
 LIMITS = {"steps": "--steps", "tokens": "--tokens", "epochs": "--epochs", "seconds": "--time"}
@@ -12,13 +13,23 @@ LIMITS = {"steps": "--steps", "tokens": "--tokens", "epochs": "--epochs", "secon
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """One step reads batch_size x accumulate rows, whatever the number of processes."""
+    """One step reads batch_size x accumulate rows, whatever the number of processes.
+
+    Raises:
+        ConfigError: two kinds of averages of the weights.
+    """
 
     steps: int | None = setting(None, "stop after this many steps", low=1)
     tokens: int | None = setting(None, "stop after this many tokens", low=1)
     epochs: float | None = setting(None, "stop after this many passes over the data", above=0)
     seconds: float | None = setting(None, "stop after this much time for data and optimisation", above=0)
     batch_size: int = setting(12, "rows of a micro-batch, shared by all processes", low=1)
+    batch_tokens: int | None = setting(
+        None,
+        "tokens of a micro-batch of pairs, source and target with padding, shared by all processes;"
+        " none = batch_size rows",
+        low=1,
+    )
     accumulate: int = setting(1, "micro-batches of a step", low=1)
     optimizer: str = setting("adamw", "adamw, or muon for matrices with AdamW for the rest", choices=["adamw", "muon"])
     learning_rate: float = setting(1e-3, "AdamW's rate at its highest", above=0)
@@ -41,9 +52,21 @@ class TrainingSettings:
     log_every: int = setting(10, "steps between lines of metrics.jsonl", low=1)
     patience: int | None = setting(None, "stop after this many evaluations without a better one", low=1)
     keep: str = setting("best", "weights of the finished run, by validation loss", choices=["best", "last"])
+    ema: float | None = setting(
+        None, "keep a moving average of the weights with this decay, such as 0.999; none = off", above=0, high=0.999999
+    )
+    average: int | None = setting(None, "keep the mean of the weights at the last N evaluations; none = off", low=2)
     seed: int = setting(1337, "of initialisation, data order and dropout", low=0, high=2**31 - 1)
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
     precision: str = setting("auto", "arithmetic; auto = bf16 where it is faster", choices=["auto", "fp32", "bf16"])
     threads: int | None = setting(None, "CPU threads; none = all cores", low=1)
     compile: str = setting("auto", "torch.compile of the blocks; auto = on CUDA", choices=["auto", "on", "off"])
     shard: bool = setting(False, "share weights and optimizer among processes (fully_shard) instead of copying (DDP)")
+
+    def __post_init__(self) -> None:
+        if self.ema is not None and self.average is not None:
+            raise ConfigError(
+                "training.ema and training.average are two ways to average the same weights",
+                f"ema {self.ema:g}, average {self.average}",
+                "set one of them to none",
+            )

@@ -27,6 +27,7 @@ from malgil.models.base import State
 from malgil.objectives.base import Assembled, Batches, Objective
 from malgil.runtime.device import Precision
 from malgil.training import distributed
+from malgil.training.averaging import Averages
 from malgil.training.checkpoint import Snapshot
 from malgil.training.distributed import World
 from malgil.training.optimizers import Optimizers, copy_into, gradient_norm, whole
@@ -134,6 +135,8 @@ class Trainer:
         if self.settings.shard and self.world.size > 1:
             distributed.shard(self.assembled)
         self.optimizers = Optimizers(self.assembled.body, self.assembled.parts, self.settings, self.precision)
+        trained = {name: p for name, p in self.assembled.named_parameters() if p.requires_grad}
+        self.averages = Averages(trained, decay=self.settings.ema, last=self.settings.average)
         self.module = distributed.replicate(self.assembled, self.world)
         if self.settings.compile == "on" or (self.settings.compile == "auto" and self.device.type == "cuda"):
             for block in self.assembled.body.blocks():
@@ -171,8 +174,8 @@ class Trainer:
         while not self.done:
             started = time.perf_counter()
             report = self.step(next(loader))
+            progress.tokens += self.batches.tokens(progress.step)
             progress.step += 1
-            progress.tokens += self.batches.tokens_per_step
             # a clock and a signal are the leader's, so that all processes decide alike
             progress.seconds, signal = self.world.agree(
                 (progress.seconds + time.perf_counter() - started, self.hooks.signal())
@@ -188,8 +191,10 @@ class Trainer:
         """What follows a step, each where it is time: evaluate, log, sample, save."""
         settings, progress, step = self.settings, self.progress, self.progress.step
         last = self.limits.share(progress) >= 1.0
-        evaluating = self.hooks.evaluate is not None and (last or _due(step, settings.evaluate_every))
-        figures = self._evaluate() if evaluating else {}
+        figures = {}
+        if last or _due(step, settings.evaluate_every):
+            self.averages.at_evaluation(step)
+            figures = self._evaluate()
         if figures or last or step == 1 or _due(step, settings.log_every):
             self.hooks.log(self._line(report) | figures)
         if self.done or _due(step, settings.sample_every):
@@ -225,6 +230,7 @@ class Trainer:
             )
         self.optimizers.step()
         self.optimizers.zero_grad()
+        self.averages.after_step(progress.step)
         return report
 
     def _backward(self, batch: Any, slot: int, totals: dict[str, int]) -> Tensor:
@@ -245,8 +251,9 @@ class Trainer:
         return {term: max(1, int(n)) for term, n in zip(self.objective.terms, sums, strict=True)}
 
     def _evaluate(self) -> dict[str, Any]:
-        """The validation figures, noting whether they are the best so far."""
-        assert self.hooks.evaluate is not None
+        """The validation figures, if there are any, noting whether they are the best so far."""
+        if self.hooks.evaluate is None:
+            return {}
         figures: dict[str, Any] = self.world.agree(self.hooks.evaluate())
         progress, loss = self.progress, figures["val_loss"]
         if not math.isfinite(loss):
@@ -258,14 +265,18 @@ class Trainer:
         return figures
 
     def beside(self, task: Callable[[Assembled], T]) -> T:
-        """The result of a task that is no training, such as an evaluation or a sample; a collective call."""
-        try:
-            with torch.no_grad():
-                result: T = self.assembled(task)
-            return result
-        finally:
-            self.assembled.train()
-            distributed.reshard(self.assembled)
+        """The result of a task that is no training, such as an evaluation or a sample; a collective call.
+
+        The task sees averaged weights where the run averages them.
+        """
+        with self.averages.shown():
+            try:
+                with torch.no_grad():
+                    result: T = self.assembled(task)
+                return result
+            finally:
+                self.assembled.train()
+                distributed.reshard(self.assembled)
 
     @property
     def stopped(self) -> str:
@@ -313,17 +324,24 @@ class Trainer:
     # -- state --------------------------------------------------------------------------------
 
     def snapshot(self, state: dict[str, Any]) -> Snapshot:
-        """Everything that the run needs to go on; a collective call. `state` is kept beside the progress."""
-        weights = {name: whole(p) for name, p in self.assembled.named_parameters()}
+        """Everything that the run needs to go on; a collective call. `state` is kept beside the progress.
+
+        Its `model` is what the run would keep: where weights are averaged, the averages.
+        """
+        averaged = self.averages.averaged
+        weights = {name: whole(averaged.get(name, p)) for name, p in self.assembled.named_parameters()}
         weights |= {name: whole(b) for name, b in self._saved_buffers().items()}
-        bad = next((name for name, w in weights.items() if not w.isfinite().all()), None)
+        averaging = self.averages.state()
+        bad = next((name for name, w in (weights | averaging).items() if not w.isfinite().all()), None)
         if bad:
             raise NonFiniteError(f"weight '{bad}' is not finite", f"step {self.progress.step}", CURE)
-        return Snapshot(weights, self.optimizers.state(), self._whole_carry(), {**vars(self.progress), **state})
+        state = {**vars(self.progress), **state}
+        return Snapshot(weights, self.optimizers.state(), self._whole_carry(), state, averaging)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Put a snapshot back, whatever the number of processes that made it."""
         self.load_weights(snapshot.model)
+        self.averages.load_state(snapshot.averaging)
         self.optimizers.load_state(snapshot.optimizer)
         known = {name: snapshot.state[name] for name in vars(self.progress)}
         self.progress = Progress(**known)

@@ -1,0 +1,21 @@
+"""The commands. Each imports what it needs when it runs, so that `--help` answers at once."""
+
+from malgil.cli.app import app, given
+from malgil.cli.commands import keep, tokenizers, train, use
+
+__all__ = ["app", "given", "keep", "tokenizers", "train", "use"]
+
+for _command in (
+    "train",
+    "evaluate",
+    "generate",
+    "translate",
+    "attention",
+    "recipes",
+    "runs",
+    "import",
+    "export",
+    "tokenizer",
+    "cache",
+):
+    app[_command].help_epilogue = ""  # the first steps are for those who ask for no command

@@ -1,0 +1,118 @@
+"""The task of language models: text in, the next token out."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from malgil.config import Tree, parse
+from malgil.data.corpus import Corpus, Part, open_corpus, open_whole
+from malgil.data.settings import DataSettings
+from malgil.data.store import TokenStore, token_store
+from malgil.evaluation.language import LanguageEvaluator
+from malgil.generation.text import generate_text
+from malgil.metrics.language import LanguageScore
+from malgil.models.base import CausalLM
+from malgil.objectives.causal_lm import CausalLanguageModelling
+from malgil.report.run_report import DataFacts
+from malgil.runs.fit import fit_model
+from malgil.runs.recipe import Settings
+from malgil.runs.task import Preview, Progress, Task, Tokenizers, joined, loaded_or, scoring_precision, specials_of
+from malgil.text.settings import TokenizerSettings
+from malgil.text.training import train_tokenizer
+
+SAMPLE_TOKENS = 200
+
+
+class LanguageTask(Task):
+    """Text that is continued."""
+
+    def open(self, settings: DataSettings) -> Corpus:
+        return open_corpus(settings)
+
+    def open_whole(self, settings: DataSettings) -> tuple[Part, tuple[str, ...]]:
+        return open_whole(settings)
+
+    def tokenizers(self, tree: Tree, data: Any) -> Tokenizers:
+        settings: TokenizerSettings = parse(TokenizerSettings, tree.get("tokenizer", {}), "tokenizer")
+        texts = joined(data.train.documents())
+        return Tokenizers(loaded_or(settings.path, lambda: train_tokenizer(texts, settings)))
+
+    def training_store(self, part: Part, tokenizers: Tokenizers, tree: Tree, progress: Progress | None) -> TokenStore:
+        return self.scored_store(part, tokenizers, progress)
+
+    def scored_store(self, part: Part, tokenizers: Tokenizers, progress: Progress | None = None) -> TokenStore:
+        return token_store(part, tokenizers.target, progress)
+
+    def fit(self, tree: Tree, *, store: Any, vocab_size: int, device: str, world: int, **measured: Any) -> list[str]:
+        return fit_model(tree, n_tokens=len(store), vocab_size=vocab_size, device=device, world=world, **measured)
+
+    def objective(self, settings: Settings, tokenizers: Tokenizers) -> CausalLanguageModelling:
+        data = settings.data
+        return CausalLanguageModelling(
+            specials_of(tokenizers.target), boundaries=data.boundaries, sampling=data.sampling
+        )
+
+    def evaluator(
+        self, settings: Settings, tokenizers: Tokenizers, store: TokenStore, device: torch.device
+    ) -> LanguageEvaluator:
+        """Scores a token store in windows of the run's `max_len`."""
+        respect = settings.data.boundaries == "respect"
+        precision = scoring_precision(settings, device)
+        return LanguageEvaluator(store, specials_of(tokenizers.target), settings.model.max_len, respect, precision)
+
+    def figures(self, score: LanguageScore) -> dict[str, Any]:
+        return {
+            "val_loss": score.loss,
+            "val_perplexity": score.perplexity,
+            "val_bits_per_byte": score.bits_per_byte,
+        }
+
+    def evaluate(
+        self, model: CausalLM, settings: Settings, tokenizers: Tokenizers, part: Part, device: torch.device
+    ) -> dict[str, Any]:
+        """Loss, perplexity, bits per byte; for a recurrent model `carried_loss` too, its state carried on."""
+        score = self.evaluator(settings, tokenizers, self.scored_store(part, tokenizers), device)
+        result = score(model).to_dict()
+        carried = score.carried(model)
+        return result if carried is None else result | {"carried_loss": carried}
+
+    def previews(self, model: CausalLM, tokenizers: Tokenizers, store: Any, settings: Settings) -> list[Preview]:
+        """The beginning of a new document."""
+        how = replace(settings.generation, max_tokens=SAMPLE_TOKENS, seed=0, samples=1)
+        return [Preview("", generate_text(model, tokenizers.target, [""], how)[0].text)]
+
+    def bits_per_nat(self, store: TokenStore) -> float:
+        return len(store) / max(store.n_bytes, 1) / math.log(2)
+
+    def suggestions(self, run: Any, where: str) -> list[str]:
+        """A first prompt is taken from the validation text, so that it is in the language of the model."""
+        lines = run.tokenizers.target.decode(run.validation.tokens[1:400].tolist()).splitlines()[1:]
+        prompt = next((" ".join(line.split()[:2]) for line in lines if len(line.split()) > 5), "")
+        form = "torch" if run.model.context is None else "hf"
+        return [
+            f"generate {where} --prompt {shlex.quote(prompt)}",
+            f"evaluate {where} --data FILE",
+            f"export {where} OUT --format {form}",
+        ]
+
+    def excerpt(self, store: TokenStore, tokenizers: Tokenizers) -> str:
+        return tokenizers.target.decode(store.tokens[:2000].tolist())
+
+    def facts(self, run: Any) -> DataFacts:
+        return DataFacts(
+            vocab_size=run.tokenizers.target.vocab_size,
+            tokenizer=run.tokenizers.target.kind,
+            train_tokens=len(run.train),
+            train_bytes=run.train.n_bytes,
+            train_documents=run.data.train.n_documents,
+            validation_tokens=len(run.validation),
+            validation_bytes=run.validation.n_bytes,
+            validation_documents=run.data.validation.n_documents,
+            unknown=run.validation.n_unknown,
+            sources=run.settings.data.paths,
+        )

@@ -1,0 +1,199 @@
+"""What a run does beside training, which depends on the kind of its data: text, or pairs of texts.
+
+The trainer, the run folder and the commands are the same for every task. A task opens the data, makes tokenizers and
+stores, and says how a model is scored and what a preview shows.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from malgil.config import Tree
+from malgil.data.settings import DataSettings
+from malgil.objectives.base import Objective, Specials
+from malgil.report.run_report import DataFacts
+from malgil.report.words import Words
+from malgil.runs.folder import RunFolder
+from malgil.runs.recipe import Settings
+from malgil.runtime.device import Precision, resolve_precision
+from malgil.text.tokenizer import Tokenizer
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Tokenizers:
+    """Of the text that a model writes, and of its source where that has one of its own."""
+
+    target: Tokenizer
+    source: Tokenizer | None = None
+
+    @classmethod
+    def load(cls, folder: RunFolder) -> Tokenizers:
+        """Those of a run."""
+        own = folder.source_tokenizer.exists()
+        return cls(Tokenizer.load(folder.tokenizer), Tokenizer.load(folder.source_tokenizer) if own else None)
+
+    def save(self, folder: RunFolder) -> None:
+        """Into a run, unless they are there."""
+        for tokenizer, path in ((self.target, folder.tokenizer), (self.source, folder.source_tokenizer)):
+            if tokenizer is not None and not path.exists():
+                tokenizer.save(path)
+
+    @property
+    def reading(self) -> Tokenizer:
+        """That of the source."""
+        return self.source or self.target
+
+    @property
+    def vocab_sizes(self) -> tuple[int, int | None]:
+        """As `build_model` takes them."""
+        return self.target.vocab_size, None if self.source is None else self.source.vocab_size
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """By name."""
+        own = {"tokenizer": self.target.fingerprint}
+        return own if self.source is None else own | {"source tokenizer": self.source.fingerprint}
+
+
+class Data(Protocol):
+    """What was found: two parts (of text, or of pairs), and sentences that a person should see."""
+
+    @property
+    def train(self) -> Any: ...
+    @property
+    def validation(self) -> Any: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+
+class Store(Protocol):
+    """A part as tokens."""
+
+    fingerprint: str
+    n_bytes: int
+    n_unknown: int
+
+    def __len__(self) -> int: ...
+
+
+class Score(Protocol):
+    """What an evaluation found."""
+
+    @property
+    def loss(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a model makes of a prompt or a source, for people to see how it learns."""
+
+    prompt: str
+    text: str
+
+
+class Task(ABC):
+    """A kind of data, and what is done with it."""
+
+    @abstractmethod
+    def open(self, settings: DataSettings) -> Data:
+        """The training and the validation part; see `data.corpus.open_corpus`."""
+
+    @abstractmethod
+    def open_whole(self, settings: DataSettings) -> Any:
+        """Everything that the settings name, as one part."""
+
+    @abstractmethod
+    def tokenizers(self, tree: Tree, data: Data) -> Tokenizers:
+        """Trained on the training part, or loaded; the `tokenizer` section is filled in."""
+
+    @abstractmethod
+    def training_store(self, part: Any, tokenizers: Tokenizers, tree: Tree, progress: Progress | None) -> Any:
+        """The training part as tokens."""
+
+    @abstractmethod
+    def scored_store(self, part: Any, tokenizers: Tokenizers, progress: Progress | None = None) -> Any:
+        """A part that is to be scored, whole, as tokens."""
+
+    def notes(self, store: Any, part: str) -> Sequence[str]:
+        """What a person should know of a store, such as pairs that were dropped from the part of that name."""
+        return ()
+
+    @abstractmethod
+    def fit(self, tree: Tree, *, store: Any, vocab_size: int, device: str, world: int, **measured: Any) -> list[str]:
+        """Choose what of model and training is `auto`; returns what is to be said. See `runs.fit`."""
+
+    @abstractmethod
+    def objective(self, settings: Settings, tokenizers: Tokenizers) -> Objective[Any]:
+        """What is trained."""
+
+    @abstractmethod
+    def evaluator(self, settings: Settings, tokenizers: Tokenizers, store: Any, device: torch.device) -> Any:
+        """Called with a model and what to call between batches; returns a `Score` over all of the store."""
+
+    @abstractmethod
+    def figures(self, score: Any) -> dict[str, Any]:
+        """The line of metrics of a score: `val_loss` and what else the task has."""
+
+    @abstractmethod
+    def evaluate(
+        self, model: Any, settings: Settings, tokenizers: Tokenizers, part: Any, device: torch.device
+    ) -> dict[str, Any]:
+        """All figures of a model on a part, by name; for JSON."""
+
+    @abstractmethod
+    def previews(self, model: Any, tokenizers: Tokenizers, store: Any, settings: Settings) -> list[Preview]:
+        """What the model writes now."""
+
+    def bits_per_nat(self, store: Any) -> float | None:
+        """Bits per byte of text that a loss of one nat a token comes to; None where nobody asks."""
+        return None
+
+    @abstractmethod
+    def suggestions(self, run: Any, where: str) -> list[str]:
+        """What to try with a finished run whose folder is `where`: commands, without the program's name."""
+
+    @abstractmethod
+    def excerpt(self, store: Any, tokenizers: Tokenizers) -> str:
+        """Some text of a part, by which a report chooses its language."""
+
+    @abstractmethod
+    def facts(self, run: Any) -> DataFacts:
+        """What a report says of the data of a `Prepared` run."""
+
+    def sections(self, run: Any, model: Any, words: Words) -> Sequence[tuple[str, str, str]]:
+        """What else the report of a finished run shows: (identifier, heading, HTML).
+
+        Args:
+            run: as it was prepared.
+            model: with the weights that the run keeps.
+        """
+        return ()
+
+
+def specials_of(tokenizer: Tokenizer) -> Specials:
+    """The ids that collators and decoders need."""
+    return Specials(tokenizer.begin_id, tokenizer.end_id)
+
+
+def scoring_precision(settings: Settings, device: torch.device) -> Precision:
+    """Scores are computed in fp32 on a CPU, in the run's precision elsewhere."""
+    name = "fp32" if device.type == "cpu" else settings.training.precision
+    return Precision("fp32") if name == "fp32" else resolve_precision(name, device)
+
+
+def loaded_or(path: str | None, make: Callable[[], Tokenizer]) -> Tokenizer:
+    """The tokenizer that settings name, or a new one."""
+    return Tokenizer.load(Path(path)) if path else make()
+
+
+def joined(documents: Iterator[Iterator[str]]) -> Iterator[str]:
+    """All chunks of all documents."""
+    return (chunk for document in documents for chunk in document)

@@ -1,0 +1,192 @@
+"""The task of pairs: one text into another."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+
+from malgil.config import AUTO, Tree, parse
+from malgil.data.pair_store import PairStore, pair_store
+from malgil.data.pairs import PairCorpus, PairPart, open_all_pairs, open_pairs
+from malgil.data.settings import DataSettings
+from malgil.evaluation.translation import PairScore, TranslationEvaluator, TranslationScore, score_translations
+from malgil.generation.settings import GenerationSettings
+from malgil.generation.translation import translate_text
+from malgil.models.base import EncoderDecoder
+from malgil.objectives.seq2seq import SequenceToSequence
+from malgil.report.length_chart import length_section
+from malgil.report.run_report import DataFacts
+from malgil.report.words import Words
+from malgil.runs.fit import fit_pairs
+from malgil.runs.recipe import Settings
+from malgil.runs.task import Preview, Progress, Task, Tokenizers, loaded_or, scoring_precision, specials_of
+from malgil.text.settings import TokenizerSettings
+from malgil.text.training import train_tokenizer
+
+#: tokens of the longer side of a pair, where nothing else is said
+LONGEST = 128
+PREVIEWS = 3
+#: validation pairs that are translated for the report of a finished run
+SHOWN_PAIRS = 500
+
+
+class TranslationTask(Task):
+    """Pairs of texts, of which the first is turned into the second."""
+
+    def open(self, settings: DataSettings) -> PairCorpus:
+        return open_pairs(settings)
+
+    def open_whole(self, settings: DataSettings) -> tuple[PairPart, tuple[str, ...]]:
+        return open_all_pairs(settings)
+
+    def tokenizers(self, tree: Tree, data: Any) -> Tokenizers:
+        """One for both sides, or one for each where settings name a `source_kind`."""
+        settings: TokenizerSettings = parse(TokenizerSettings, tree.get("tokenizer", {}), "tokenizer")
+        pairs = data.train.pairs
+        if settings.source_kind is None and settings.source_path is None:
+            both = (text for pair in pairs() for text in pair)
+            return Tokenizers(loaded_or(settings.path, lambda: train_tokenizer(both, settings)))
+        own = replace(
+            settings,
+            kind=settings.source_kind or settings.kind,
+            vocab_size=settings.source_vocab_size or settings.vocab_size,
+        )
+        sources, targets = (text for text, _ in pairs()), (text for _, text in pairs())
+        return Tokenizers(
+            loaded_or(settings.path, lambda: train_tokenizer(targets, settings)),
+            loaded_or(settings.source_path, lambda: train_tokenizer(sources, own)),
+        )
+
+    def training_store(
+        self, part: PairPart, tokenizers: Tokenizers, tree: Tree, progress: Progress | None
+    ) -> PairStore:
+        """Without pairs that are empty, too long or badly matched."""
+        if tree["model"].get("max_len") == AUTO:
+            tree["model"]["max_len"] = LONGEST
+        data: DataSettings = parse(DataSettings, tree.get("data", {}), "data")
+        longest = data.max_pair_len or int(tree["model"].get("max_len", LONGEST)) - 1  # the end needs a place
+        return pair_store(
+            part,
+            tokenizers.reading,
+            tokenizers.target,
+            longest=longest,
+            max_ratio=data.max_ratio,
+            filtering=True,
+            progress=progress,
+        )
+
+    def scored_store(self, part: PairPart, tokenizers: Tokenizers, progress: Progress | None = None) -> PairStore:
+        return pair_store(
+            part,
+            tokenizers.reading,
+            tokenizers.target,
+            longest=None,
+            max_ratio=None,
+            filtering=False,
+            progress=progress,
+        )
+
+    def notes(self, store: PairStore, part: str) -> Sequence[str]:
+        return [f"{part}: {note}" for note in store.notes()]
+
+    def fit(self, tree: Tree, *, store: Any, vocab_size: int, device: str, world: int, **measured: Any) -> list[str]:
+        n_tokens = int(store.source_lengths.sum() + store.target_lengths.sum())
+        return fit_pairs(tree, n_tokens=n_tokens, device=device, world=world, **measured)
+
+    def objective(self, settings: Settings, tokenizers: Tokenizers) -> SequenceToSequence:
+        return SequenceToSequence(
+            specials_of(tokenizers.target),
+            specials_of(tokenizers.reading),
+            label_smoothing=settings.objective.label_smoothing,
+        )
+
+    def evaluator(
+        self, settings: Settings, tokenizers: Tokenizers, store: PairStore, device: torch.device
+    ) -> TranslationEvaluator:
+        precision = scoring_precision(settings, device)
+        return TranslationEvaluator(store, specials_of(tokenizers.target), specials_of(tokenizers.reading), precision)
+
+    def figures(self, score: PairScore) -> dict[str, Any]:
+        return {"val_loss": score.loss, "val_perplexity": score.perplexity, "val_accuracy": score.accuracy}
+
+    def evaluate(
+        self, model: EncoderDecoder, settings: Settings, tokenizers: Tokenizers, part: PairPart, device: torch.device
+    ) -> dict[str, Any]:
+        """Loss and accuracy with the right beginning given, and BLEU and chrF of what the model writes by itself."""
+        store = self.scored_store(part, tokenizers)
+        score = self.evaluator(settings, tokenizers, store, device)(model)
+        return score.to_dict() | translated(model, tokenizers, part, settings.generation).to_dict()
+
+    def previews(
+        self, model: EncoderDecoder, tokenizers: Tokenizers, store: PairStore, settings: Settings
+    ) -> list[Preview]:
+        """A few sources of the validation part, spread over it, and what the model makes of them."""
+        sources = [source for source, _ in _texts(store, tokenizers, PREVIEWS)]
+        how = replace(settings.generation, samples=1, n_best=1)
+        made = translate_text(model, tokenizers.reading, tokenizers.target, sources, how)
+        return [Preview(source, one.text) for source, one in zip(sources, made, strict=True)]
+
+    def suggestions(self, run: Any, where: str) -> list[str]:
+        source = shlex.quote(_texts(run.validation, run.tokenizers, 1)[0][0])
+        return [
+            f"translate {where} < FILE",
+            f"attention {where} {source} --out attention.html",
+            f"evaluate {where}",
+        ]
+
+    def excerpt(self, store: PairStore, tokenizers: Tokenizers) -> str:
+        return "\n".join(chain.from_iterable(_texts(store, tokenizers, 20)))
+
+    def facts(self, run: Any) -> DataFacts:
+        train, validation = run.train, run.validation
+        data = run.settings.data
+        return DataFacts(
+            vocab_size=run.tokenizers.target.vocab_size,
+            tokenizer=run.tokenizers.target.kind,
+            train_tokens=int(train.source_lengths.sum() + train.target_lengths.sum()),
+            train_bytes=train.n_bytes,
+            train_documents=len(train),
+            validation_tokens=int(validation.source_lengths.sum() + validation.target_lengths.sum()),
+            validation_bytes=validation.n_bytes,
+            validation_documents=len(validation),
+            unknown=validation.n_unknown,
+            sources=[*data.paths, *data.source, *data.target],
+        )
+
+    def sections(self, run: Any, model: EncoderDecoder, words: Words) -> Sequence[tuple[str, str, str]]:
+        """BLEU by the length of the source, over pairs of the validation part."""
+        score = translated(model, run.tokenizers, run.data.validation, run.settings.generation, SHOWN_PAIRS)
+        return [("lengths", words("by length"), length_section(score, words))]
+
+
+def translated(
+    model: EncoderDecoder,
+    tokenizers: Tokenizers,
+    part: PairPart,
+    settings: GenerationSettings,
+    most: int | None = None,
+) -> TranslationScore:
+    """Translate the sources of a part, or of at most so many pairs spread over it, and score the result."""
+    pairs = list(part.pairs())
+    if most is not None and len(pairs) > most:
+        pairs = [pairs[i] for i in np.linspace(0, len(pairs) - 1, most).astype(int)]
+    sources, references = [source for source, _ in pairs], [target for _, target in pairs]
+    how = replace(settings, samples=1, n_best=1)
+    made = translate_text(model, tokenizers.reading, tokenizers.target, sources, how)
+    return score_translations(sources, [one.text for one in made], references)
+
+
+def _texts(store: PairStore, tokenizers: Tokenizers, most: int) -> list[tuple[str, str]]:
+    """A few pairs, spread over a store, as text."""
+    places = np.linspace(0, len(store) - 1, min(most, len(store))).astype(int)
+    pairs = [store.pair(int(i)) for i in places]
+    return [
+        (tokenizers.reading.decode(source.tolist()), tokenizers.target.decode(target.tolist()))
+        for source, target in pairs
+    ]
