@@ -13,6 +13,7 @@ from malgil.config import Tree, parse
 from malgil.data.corpus import Corpus, Part, open_corpus, open_whole
 from malgil.data.settings import DataSettings
 from malgil.data.store import TokenStore, token_store
+from malgil.errors import ConfigError
 from malgil.evaluation.language import LanguageEvaluator
 from malgil.generation.text import generate_text
 from malgil.metrics.language import LanguageScore
@@ -53,6 +54,12 @@ class LanguageTask(Task):
 
     def objective(self, settings: Settings, tokenizers: Tokenizers) -> CausalLanguageModelling:
         data = settings.data
+        if settings.generation.beam > 1:
+            raise ConfigError(
+                "a language model writes without a beam",
+                f"generation.beam {settings.generation.beam}",
+                "leave it out; beams are for pairs, such as `train transformer`",
+            )
         return CausalLanguageModelling(
             specials_of(tokenizers.target), boundaries=data.boundaries, sampling=data.sampling
         )

@@ -150,6 +150,9 @@ class Run:
         self, text: str, out: Path | str, *, target: str | None = None, png: Path | str | None = None
     ) -> str:
         """Write a page of the attention maps, and a picture; returns what was written, in words."""
+        for path in (out, png):
+            if path is not None and not Path(path).parent.is_dir():
+                raise InputError("no such folder", str(Path(path).parent), "make it first, or name another file")
         view = self.view_attention(text, target)
         atomic_write(Path(out), attention_page(view, language_of(text)))
         if png is not None:
