@@ -40,18 +40,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipe")
     parser.add_argument("--seed", default="1337")
-    parser.add_argument("--time", default="25m")
+    parser.add_argument("--time", default="25m", help="of training")
+    parser.add_argument("--epochs", help="train so many epochs instead")
     parser.add_argument("--threads", default="2")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--held", action="store_true", help="score the held-out training pairs, to choose settings by")
     options, settings = parser.parse_known_args()
 
     from malgil.cli.main import main as malgil
+    from malgil.models.base import count_parameters
     from malgil.runs.run import load
 
     with tempfile.TemporaryDirectory() as name:
         files, out = parts(Path(name)), options.out or Path(name) / "run"
-        command = ["train", options.recipe, "--out", str(out), "--seed", options.seed, "--time", options.time]
+        command = ["train", options.recipe, "--out", str(out), "--seed", options.seed]
+        command += ["--epochs", options.epochs] if options.epochs else ["--time", options.time]
         command += ["--threads", options.threads, "--source", files["train.de"], "--target", files["train.en"]]
         command += ["--validation-source", files["held.de"], "--validation-target", files["held.en"], *settings]
         started = time.perf_counter()
@@ -61,6 +64,7 @@ def main() -> None:
         run = load(out, threads=int(options.threads))
         scored = "held" if options.held else "val"
         result = {"recipe": options.recipe, "seed": options.seed, "scored": scored, "seconds": round(trained)}
+        result |= {"parameters": count_parameters(run.model), "steps": run.metrics[-1]["step"]}
         for beam in (1, 5):
             started = time.perf_counter()
             figures = run.evaluate(

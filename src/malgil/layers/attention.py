@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from malgil.errors import ConfigError
+from malgil.layers.dropout import dropout as dropped
 
 # Scores (B * H * T * S) up to which plain operations beat PyTorch's kernel in bf16 on a CPU: 32 MiB of them.
 _MOST_SCORES = 1 << 24
@@ -79,7 +80,7 @@ def attend(
         if causal and mask is None and length == key.shape[2]:
             return _causal_in_blocks(query, key, value, dropout, training)
         weights = attention_weights(query, key, mask=mask, causal=causal)
-        return _mix(F.dropout(weights, dropout, training), value)
+        return _mix(dropped(weights, dropout, training), value)
     plain = causal and mask is None and length == key.shape[2]
     if query.device.type == "cuda" and not plain and heads != key.shape[1]:
         # with a mask only the memory-efficient kernel is left, and that one wants a key for every query
@@ -123,7 +124,7 @@ def _causal_in_blocks(query: Tensor, key: Tensor, value: Tensor, dropout: float,
     for start in range(0, query.shape[2], _BLOCK):
         end = start + _BLOCK
         weights = attention_weights(query[:, :, start:end], key[:, :, :end], causal=True)
-        blocks.append(_mix(F.dropout(weights, dropout, training), value[:, :, :end]))
+        blocks.append(_mix(dropped(weights, dropout, training), value[:, :, :end]))
     return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=2)
 
 

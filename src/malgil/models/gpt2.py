@@ -23,6 +23,7 @@ from malgil.config import setting
 from malgil.errors import ConfigError, ContextLengthError
 from malgil.layers import masks
 from malgil.layers.attention import Attention
+from malgil.layers.dropout import Dropout
 from malgil.layers.feedforward import FeedForward
 from malgil.layers.state import KVCache
 from malgil.models.base import CausalLM, Output, State
@@ -80,7 +81,7 @@ class Block(nn.Module):
         self.attention = SelfAttention(config)
         self.norm2 = nn.LayerNorm(config.d_model, config.norm_eps, bias=config.bias)
         self.feed_forward = FeedForward(config.d_model, d_ff, config.activation, config.bias)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None, layer: int, cache: KVCache | None) -> Tensor:
         x = x + self.dropout(self.attention(self.norm1(x), mask, layer, cache))
@@ -96,7 +97,7 @@ class GPT2(CausalLM):
         self.d_model, self.context = config.d_model, config.max_len
         self.embedding = nn.Embedding(vocab_size, config.d_model)
         self.position_embedding = nn.Embedding(config.max_len, config.d_model)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         d_ff = config.d_ff or 4 * config.d_model
         self.layers = nn.ModuleList(Block(config, d_ff) for _ in range(config.n_layers))
         self.norm = nn.LayerNorm(config.d_model, config.norm_eps, bias=config.bias)

@@ -24,6 +24,7 @@ from malgil.config import setting
 from malgil.errors import ConfigError, ContextLengthError
 from malgil.layers import masks
 from malgil.layers.attention import Attention
+from malgil.layers.dropout import Dropout
 from malgil.layers.feedforward import SwiGLU
 from malgil.layers.norms import RMSNorm
 from malgil.layers.positions import RotaryEmbedding, apply_normed_rotary, apply_rotary
@@ -121,7 +122,7 @@ class Block(nn.Module):
         self.attention = SelfAttention(config)
         self.norm2 = RMSNorm(config.d_model, config.norm_eps)
         self.feed_forward = SwiGLU(config.d_model, config.ff_width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor | None, layer: int, cache: KVCache | None
@@ -139,7 +140,7 @@ class Llama(CausalLM):
         self.d_model, self.context = config.d_model, config.max_len
         self.embedding = nn.Embedding(vocab_size, config.d_model)
         self.rotary = RotaryEmbedding(config.head_width, config.max_len, config.rope_theta)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.norm = RMSNorm(config.d_model, config.norm_eps)
         self.head = None if config.tied else nn.Linear(config.d_model, vocab_size, bias=False)

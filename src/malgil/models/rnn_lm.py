@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from malgil.config import setting
 from malgil.errors import ConfigError, InputError
+from malgil.layers.dropout import Dropout
 from malgil.layers.recurrent import CELLS, initialise, read
 from malgil.layers.state import RecurrentState
 from malgil.models.base import CausalLM, Output, State
@@ -67,7 +68,7 @@ class RNNLM(CausalLM):
             batch_first=True,
             dropout=config.dropout if config.n_layers > 1 else 0.0,
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.head = None if config.tied else nn.Linear(config.hidden_width, vocab_size, bias=False)
         self.output_bias = nn.Parameter(torch.zeros(vocab_size)) if config.output_bias else None
         self._initialise()

@@ -24,12 +24,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from malgil.config import setting
 from malgil.errors import ConfigError, InputError
 from malgil.layers.alignment import SCORES, alignment
+from malgil.layers.dropout import Dropout, dropout
 from malgil.layers.recurrent import CELLS, Parts, initialise, input_sums, read, step
 from malgil.layers.state import RecurrentState, Shared
 from malgil.models.base import EncoderDecoder, Memory, Output, State
@@ -143,7 +143,7 @@ class Seq2Seq(EncoderDecoder):
         self.bridges = nn.ModuleList(bridges) if config.bidirectional else None
         self.attention = None if config.attention == "none" else alignment(config.attention, width, memory)
         self.feed, self.readout = self._wiring()
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.head = None if config.tied else nn.Linear(config.output_width, vocab_size, bias=False)
         self.output_bias = nn.Parameter(torch.zeros(vocab_size)) if config.output_bias else None
         self._initialise()
@@ -305,7 +305,7 @@ class Seq2Seq(EncoderDecoder):
         after: list[Parts] = []
         for layer, before in enumerate(layers):
             if layer:
-                sums = input_sums(self.decoder, layer, F.dropout(after[-1][0], self.config.dropout, self.training))
+                sums = input_sums(self.decoder, layer, dropout(after[-1][0], self.config.dropout, self.training))
             new = step(self.decoder, layer, sums, before)
             after.append(tuple(_where(real, n, old) for n, old in zip(new, before, strict=True)))
         return after

@@ -31,6 +31,7 @@ from malgil.config import setting
 from malgil.errors import ConfigError, ContextLengthError, InputError
 from malgil.layers import masks
 from malgil.layers.attention import Attention
+from malgil.layers.dropout import Dropout
 from malgil.layers.feedforward import FeedForward
 from malgil.layers.positions import SinusoidalPositions
 from malgil.layers.state import KVCache, Shared, TransformerState
@@ -125,7 +126,7 @@ class EncoderBlock(nn.Module):
         self.norm1 = nn.LayerNorm(config.d_model, config.norm_eps)
         self.feed_forward = FeedForward(config.d_model, config.ff_width, config.activation)
         self.norm2 = nn.LayerNorm(config.d_model, config.norm_eps)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         x = self.norm1(x + self.dropout(self.attention(x, mask)))
@@ -143,7 +144,7 @@ class DecoderBlock(nn.Module):
         self.norm2 = nn.LayerNorm(config.d_model, config.norm_eps)
         self.feed_forward = FeedForward(config.d_model, config.ff_width, config.activation)
         self.norm3 = nn.LayerNorm(config.d_model, config.norm_eps)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None, layer: int, source: Memory | TransformerState) -> Tensor:
         cache = source.cache if isinstance(source, TransformerState) else None
@@ -196,7 +197,7 @@ class Transformer(EncoderDecoder):
         self.source_embedding = None if shared else nn.Embedding(self.source_vocab_size, config.d_model)
         self.embedding_scale = math.sqrt(config.d_model) if config.scale_embedding else 1.0
         self.positions = SinusoidalPositions(config.d_model, config.max_len)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.encoder = nn.ModuleList(EncoderBlock(config) for _ in range(config.encoder_layers))
         self.decoder = nn.ModuleList(DecoderBlock(config) for _ in range(config.n_layers))
         self.head = None if config.tied else nn.Linear(config.d_model, vocab_size, bias=False)
@@ -207,23 +208,18 @@ class Transformer(EncoderDecoder):
         """Matrices by Glorot and Bengio (2010), as in the paper's code, but every part begins by adding nothing.
 
         A post-norm block passes on norm(x + part(x)); with parts that start at 0 the first steps are those of a shallow
-        network, which holds at rates where random parts need a warm-up. Embeddings are of size 1 after their scaling.
-        Tied to them, the last norm's gain is such that a token begins by scoring itself 1: the first loss is near
-        ln(vocabulary), where a gain of 1 would let every token predict itself.
+        network, which holds at rates where random parts need a long warm-up. Embeddings are smaller than the paper's
+        N(0, 1 / d_model): tied to them, its output layer would begin by letting every token predict itself.
         """
-        size = self.d_model**-0.5 if self.config.scale_embedding else 1.0
         for name, parameter in self.named_parameters():
             if name.endswith(("bias", "output.weight", "down.weight")) or name == "head.weight":
                 nn.init.zeros_(parameter)
             elif name.endswith("embedding.weight"):
-                nn.init.normal_(parameter, std=size)
+                nn.init.normal_(parameter, std=0.02)
             elif parameter.dim() == 2:
                 stacked = 3 if name.endswith("qkv.weight") else 2 if name.endswith("key_value.weight") else 1
                 for matrix in parameter.chunk(stacked):  # each by itself what the paper has
                     nn.init.xavier_uniform_(matrix)
-        last = self.decoder[-1].norm3
-        if self.head is None and isinstance(last, nn.LayerNorm):
-            nn.init.constant_(last.weight, 1 / (size * self.d_model))
 
     def blocks(self) -> list[nn.Module]:
         return [*self.encoder, *self.decoder]

@@ -27,6 +27,7 @@ from malgil.config import setting
 from malgil.errors import ConfigError, ContextLengthError, InputError
 from malgil.layers import masks
 from malgil.layers.attention import Attention
+from malgil.layers.dropout import Dropout
 from malgil.layers.feedforward import SwiGLU
 from malgil.layers.norms import RMSNorm
 from malgil.layers.positions import RotaryEmbedding, apply_normed_rotary, apply_rotary
@@ -149,7 +150,7 @@ class EncoderBlock(nn.Module):
         self.attention = SelfAttention(config)
         self.norm2 = RMSNorm(config.d_model, config.norm_eps)
         self.feed_forward = SwiGLU(config.d_model, config.ff_width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, rotation: Rotation, mask: Tensor | None) -> Tensor:
         x = x + self.dropout(self.attention(self.norm1(x), rotation, mask))
@@ -167,7 +168,7 @@ class DecoderBlock(nn.Module):
         self.cross_attention = CrossAttention(config)
         self.norm3 = RMSNorm(config.d_model, config.norm_eps)
         self.feed_forward = SwiGLU(config.d_model, config.ff_width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self, x: Tensor, rotation: Rotation, mask: Tensor | None, layer: int, source: Memory | TransformerState
@@ -204,7 +205,7 @@ class ModernTransformer(EncoderDecoder):
         self.embedding = nn.Embedding(vocab_size, config.d_model)
         self.source_embedding = None if shared else nn.Embedding(self.source_vocab_size, config.d_model)
         self.rotary = RotaryEmbedding(config.d_head, config.max_len, config.rope_theta)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.encoder = nn.ModuleList(EncoderBlock(config) for _ in range(config.encoder_layers))
         self.encoder_norm = RMSNorm(config.d_model, config.norm_eps)
         self.decoder = nn.ModuleList(DecoderBlock(config) for _ in range(config.n_layers))
