@@ -63,6 +63,32 @@ def test_an_imported_run_does_what_a_run_does(name: str, tmp_path: Path) -> None
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
+@pytest.mark.parametrize("two", [False, True])
+def test_an_imported_translator(two: bool, tmp_path: Path) -> None:
+    """Marian's format, with one tokenizer for both sides or one for each; there and back."""
+    source, out = tmp_path / "theirs", tmp_path / "run"
+    tokenizer = train_tokenizer([TEXT], TokenizerSettings(kind="bpe", vocab_size=300))
+    other = train_tokenizer([TEXT], TokenizerSettings(kind="char")) if two else None
+    config = family("transformer").config(n_layers=1, n_heads=2, d_model=12, d_ff=10, max_len=30, output_bias=True)
+    model = build_model("transformer", config, tokenizer.vocab_size, other.vocab_size if other else None)
+    export_model(model, config, tokenizer, source, source_tokenizer=other)
+    assert "bit for bit" in import_run(source, out)
+    assert (out / "source_tokenizer.json").exists() == two
+    run = Run(out, threads=1)
+    assert run.config["recipe"] == "transformer"
+    assert run.tokenizers.reading.fingerprint == (other or tokenizer).fingerprint
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("말길은 길다\tthe way is long\n낱말\twords\n", encoding="utf-8")
+    assert run.evaluate(pairs, generation={"max_tokens": 4})["sentences"] == 2
+    assert isinstance(run.translate("말길", max_tokens=4), str)
+    assert "equal bit for bit" in export_run(out, tmp_path / "back")
+    from safetensors.torch import load_file
+
+    before, after = (load_file(folder / "model.safetensors") for folder in (source, tmp_path / "back"))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
 def test_the_run_is_complete_and_repeatable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its config.yaml has every setting, none of them open, and serves as --config for training the same model anew."""
     monkeypatch.chdir(tmp_path)

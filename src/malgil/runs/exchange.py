@@ -5,7 +5,8 @@ An imported run is a run folder like any other, with nothing trained in it:
     config.yaml        every setting: `model` is the imported model's; `recipe` names the recipe with the same wiring,
                        whose `training` and `generation` it carries; `tokenizer.vocab_size` counts the rows of the
                        embedding, of which some may belong to no token
-    tokenizer.json     the imported tokenizer with the tokens that begin and end a document
+    tokenizer.json     the imported tokenizer with the tokens that begin and end a document; where the source of an
+                       encoder-decoder is cut otherwise, source_tokenizer.json stands beside it
     model.safetensors  the weights under Malgil's names, in fp32
 
 There are no checkpoints, so `train --resume` has nothing to go on from and refuses.
@@ -28,6 +29,7 @@ from malgil.models.base import count_parameters
 from malgil.runs.folder import RunFolder, new_folder
 from malgil.runs.recipe import Settings, full_tree, recipe, settings_of
 from malgil.runs.run import Run
+from malgil.runs.task import Tokenizers
 from malgil.runtime.files import storage_errors, sync_folder
 from malgil.training.checkpoint import save_weights
 
@@ -56,10 +58,11 @@ def import_run(source: Path, out: Path, allow_pickle: bool = False) -> str:
         temporary.mkdir()
     try:
         folder = RunFolder(temporary)
-        imported.tokenizer.save(folder.tokenizer)
+        tokenizers = Tokenizers(imported.tokenizer, imported.source_tokenizer)
+        tokenizers.save(folder)
         save_weights(imported.state, folder.weights)
         folder.write_config(_tree(imported, source, out))
-        checked = _check(temporary, imported)
+        checked = _check(temporary, imported, tokenizers)
         with storage_errors(out):
             os.replace(temporary, out)
             sync_folder(out.parent)
@@ -76,7 +79,7 @@ def export_run(run: Path, out: Path, format: str = "hf") -> str:
     """Write a run's model for another library; returns what was made and checked, line by line.
 
     Args:
-        format: `hf` (GPT-2, Llama, Qwen3) or `torch` (recurrent models).
+        format: `hf` (GPT-2, Llama, Qwen3, Marian) or `torch` (recurrent models).
 
     Raises:
         InputError, ConfigError, StorageError, RunError: as `malgil.interop.huggingface.export_model`.
@@ -88,7 +91,8 @@ def export_run(run: Path, out: Path, format: str = "hf") -> str:
 
 def recipe_like(imported: Imported) -> str:
     """The recipe whose model is wired like the imported one."""
-    return {"gpt2": "gpt2", "llama": "gpt"}.get(imported.family) or str(imported.config.cell)
+    names = {"gpt2": "gpt2", "llama": "gpt", "transformer": "transformer"}
+    return names.get(imported.family) or str(imported.config.cell)
 
 
 def _tree(imported: Imported, source: Path, out: Path) -> Tree:
@@ -104,18 +108,21 @@ def _tree(imported: Imported, source: Path, out: Path) -> Tree:
         "model": {"name": imported.family, **to_tree(imported.config)},
         "tokenizer": {"path": str(out / "tokenizer.json"), "vocab_size": imported.vocab_size},
     }
+    if imported.source_tokenizer is not None:
+        rows = imported.source_vocab_size or imported.vocab_size
+        tree["tokenizer"] |= {"source_path": str(out / "source_tokenizer.json"), "source_vocab_size": rows}
     settings: Settings = settings_of(tree)
     return full_tree(settings, f"imported from {source.resolve().name}")
 
 
 @torch.no_grad()
-def _check(folder: Path, imported: Imported) -> list[str]:
+def _check(folder: Path, imported: Imported, tokenizers: Tokenizers) -> list[str]:
     """The run that was written, loaded as any other, against what was read."""
     run = Run(folder, device="cpu")
     weights = run.model.state_dict()
     if set(weights) != set(imported.state) or any(not torch.equal(weights[n], t) for n, t in imported.state.items()):
         raise RunError("the import was not kept: the weights came back otherwise", fix="report it with the model")
-    if imported.tokenizer is None or run.tokenizer.fingerprint != imported.tokenizer.fingerprint:
+    if run.tokenizers.fingerprints != tokenizers.fingerprints:
         raise RunError("the import was not kept: the tokenizer came back otherwise", fix="report it with the model")
     logits = verify.same_logits("the run", imported.build(), verify.own(run.model))
     return [f"{len(weights)} tensors equal bit for bit", logits, "the tokenizer equal byte for byte"]

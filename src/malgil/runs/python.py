@@ -80,7 +80,7 @@ def train(
 
 
 def import_model(source: str | Path, out: str | Path, *, allow_pickle: bool = False) -> Run:
-    """Make a run folder of a Hugging Face model folder (GPT-2, Llama, Qwen3), tokenizer included, and return the run.
+    """Make a run of a Hugging Face model folder (GPT-2, Llama, Qwen3, Marian), tokenizer included, and return it.
 
     Args:
         source: the model's folder.

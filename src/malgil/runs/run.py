@@ -277,7 +277,7 @@ class Run:
 
         Args:
             out: a folder that does not exist or is empty.
-            format: `hf` (GPT-2, Llama, Qwen3) or `torch` (recurrent models).
+            format: `hf` (GPT-2, Llama, Qwen3, Marian) or `torch` (recurrent models).
 
         Returns:
             the folder, and in `verifications` what was compared.
@@ -286,7 +286,9 @@ class Run:
             InputError, ConfigError, StorageError, RunError: as `malgil.interop.huggingface.export_model`.
         """
         with failures():
-            return export_model(self.model, self.settings.model, self.tokenizer, Path(out), format=format)
+            target, source = self.tokenizers.target, self.tokenizers.source
+            settings = self.settings.model
+            return export_model(self.model, settings, target, Path(out), format=format, source_tokenizer=source)
 
 
 def load(path: Path | str | None = None, *, device: str = "auto", threads: int | None = None) -> Run:
