@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,11 @@ def run_json(command: list[str], threads: int, cpus: str | None = None) -> dict[
     """The JSON object in the last line that a child prints."""
     result: dict[str, Any] = json.loads(run(command, threads, cpus).strip().splitlines()[-1])
     return result
+
+
+def clock(name: str) -> Callable[[], float]:
+    """Seconds of the `wall`, or those that this process had a processor (`cpu`): other work does not lengthen these."""
+    return time.process_time if name == "cpu" else time.perf_counter
 
 
 def machine() -> str:

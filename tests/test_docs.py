@@ -35,7 +35,7 @@ def commands(page: Path) -> list[str]:
 
 def words(command: str) -> list[str]:
     """The arguments of a command as it is shown: without its explanation, placeholders filled in."""
-    command = re.split(r"\s{2,}(?=\S)|\s+#\s|\s+[|>&;]+\s?", command)[0]
+    command = re.split(r"\s{2,}(?=\S)|\s+#\s|\s+[|<>&;]+\s?", command)[0]
     command = re.sub(r"\s*\.\.\.(?=\s|$)", "", command).replace("[--SECTION.KEY VALUE]", "")
     command = re.sub(r"[\[\]]", "", command)  # optional parts are taken
     arguments = shlex.split(command)[1:]
@@ -80,6 +80,7 @@ def test_commands_on_pages_are_commands(page: Path) -> None:
         ("malgil train gpt2 --data my.txt --time 2m  # two minutes", None),
         ("malgil train [RECIPE] --data PATH...", None),
         ('malgil generate --prompt "말길" | head', None),
+        ("malgil translate runs/a < in.txt > out.txt", None),
         ("malgil generate DIR --prompt TEXT [--max-tokens N] [--temperature T]", None),
         ("malgil recipes lstm      what it is", None),
         ("malgil tokenizer", None),

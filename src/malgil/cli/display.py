@@ -93,4 +93,8 @@ def _twice(training: TrainingSettings) -> str:
     """The limits of a run, doubled, as options."""
     from malgil.training.settings import LIMITS
 
-    return " ".join(f"{o} {2 * v:.12g}" for k, o in LIMITS.items() if (v := getattr(training, k)) is not None)
+    limits = [(o, 2 * v, k) for k, o in LIMITS.items() if (v := getattr(training, k)) is not None]
+    return " ".join(
+        f"{option} {value / 60:.12g}m" if key == "seconds" and value % 60 == 0 else f"{option} {value:.12g}"
+        for option, value, key in limits
+    )

@@ -21,7 +21,8 @@ _SCORES = {
     "bleu": "BLEU",
     "chrf": "chrF",
     "exact_match": "exactly right",
-    "token_error_rate": "edits a word",
+    "token_error_rate": "word edits a word",
+    "beam": "translated with a beam of",
     "bits_per_byte": "bits per byte",
     "carried_loss": "loss with carried state",
     "tokens": "tokens",
@@ -38,11 +39,12 @@ def score_lines(result: dict[str, Any]) -> str:
     lines = []
     for key, label in _SCORES.items():
         if (value := result.get(key)) is not None:
-            lines.append(f"{label:<24} {value:,}" if isinstance(value, int) else f"{label:<24} {value:.4f}")
+            lines.append(f"{label:<26} {value:,}" if isinstance(value, int) else f"{label:<26} {value:.4f}")
         elif key == "bits_per_byte" and (reason := result.get("not_comparable")):
-            lines.append(f"{label:<24} {reason}")
-    lines += [f"{label:<24} {result[key]}" for key, label in _SIGNATURES.items() if key in result]
-    if by_length := result.get("bleu_by_source_words"):
+            lines.append(f"{label:<26} {reason}")
+    lines += [f"{label:<26} {result[key]}" for key, label in _SIGNATURES.items() if key in result]
+    by_length = result.get("bleu_by_source_words", [])
+    if len(by_length) > 1:
         lines += ["", "BLEU by length of the source", *_length_lines(by_length)]
     if caution := result.get("caution"):
         lines.append(f"note: {caution}")

@@ -88,7 +88,7 @@ class LanguageTask(Task):
         carried = score.carried(model)
         return result if carried is None else result | {"carried_loss": carried}
 
-    def previews(self, model: CausalLM, tokenizers: Tokenizers, store: Any, settings: Settings) -> list[Preview]:
+    def previews(self, model: CausalLM, tokenizers: Tokenizers, part: Any, settings: Settings) -> list[Preview]:
         """The beginning of a new document."""
         how = replace(settings.generation, max_tokens=SAMPLE_TOKENS, seed=0, samples=1)
         return [Preview("", generate_text(model, tokenizers.target, [""], how)[0].text)]

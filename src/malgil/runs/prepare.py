@@ -21,7 +21,7 @@ from malgil.errors import ConfigError
 from malgil.models import FAMILIES, build_model, family
 from malgil.models.base import Model
 from malgil.objectives.base import Assembled, Batches, BatchPlan, Objective, check_fit
-from malgil.runs.fit import fit_budget, fit_rhythm, fit_tokenizer, rhythm_is_set
+from malgil.runs.fit import fit_budget, fit_rhythm, rhythm_is_set
 from malgil.runs.recipe import Settings, full_tree, settings_of
 from malgil.runs.task import Data, Task, Tokenizers
 from malgil.runs.tasks import task_of
@@ -105,12 +105,12 @@ def prepare(tree: Tree, say: Say, tokenizers: Tokenizers | None = None, progress
     data = task.open(parse(DataSettings, tree.get("data", {}), "data"))
     _tell(say, [f"training:   {data.train.describe()}", f"validation: {data.validation.describe()}", *data.notes])
     _tell(say, fit_budget(tree, device.type))
-    _tell(say, fit_tokenizer(tree, data.train.n_bytes))
+    _tell(say, task.fit_tokenizer(tree, data))
     tokenizers = tokenizers or task.tokenizers(tree, data)
     tree["tokenizer"]["vocab_size"], tree["tokenizer"]["source_vocab_size"] = tokenizers.vocab_sizes
     train = task.training_store(data.train, tokenizers, tree, progress)
     validation = task.scored_store(data.validation, tokenizers, progress)
-    _tell(say, [*task.notes(train, "training"), *task.notes(validation, "validation")])
+    _tell(say, [*task.notes(train, validation)])
 
     said = task.fit(
         tree,

@@ -19,12 +19,15 @@ from malgil.data.settings import DataSettings
 from malgil.objectives.base import Objective, Specials
 from malgil.report.run_report import DataFacts
 from malgil.report.words import Words
+from malgil.runs.fit import fit_tokenizer
 from malgil.runs.folder import RunFolder
 from malgil.runs.recipe import Settings
 from malgil.runtime.device import Precision, resolve_precision
 from malgil.text.tokenizer import Tokenizer
 
 Progress = Callable[[int, int], None]
+#: identifier, heading and HTML
+ReportSection = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -122,8 +125,12 @@ class Task(ABC):
     def scored_store(self, part: Any, tokenizers: Tokenizers, progress: Progress | None = None) -> Any:
         """A part that is to be scored, whole, as tokens."""
 
-    def notes(self, store: Any, part: str) -> Sequence[str]:
-        """What a person should know of a store, such as pairs that were dropped from the part of that name."""
+    def fit_tokenizer(self, tree: Tree, data: Data) -> list[str]:
+        """Choose what of the tokenizer is `auto`; returns what is to be said."""
+        return fit_tokenizer(tree, data.train.n_bytes)
+
+    def notes(self, train: Any, validation: Any) -> Sequence[str]:
+        """What a person should know of the stores, such as pairs that were dropped."""
         return ()
 
     @abstractmethod
@@ -149,8 +156,8 @@ class Task(ABC):
         """All figures of a model on a part, by name; for JSON."""
 
     @abstractmethod
-    def previews(self, model: Any, tokenizers: Tokenizers, store: Any, settings: Settings) -> list[Preview]:
-        """What the model writes now."""
+    def previews(self, model: Any, tokenizers: Tokenizers, part: Any, settings: Settings) -> list[Preview]:
+        """What the model writes now, for the validation part where it needs a source."""
 
     def bits_per_nat(self, store: Any) -> float | None:
         """Bits per byte of text that a loss of one nat a token comes to; None where nobody asks."""
@@ -168,12 +175,13 @@ class Task(ABC):
     def facts(self, run: Any) -> DataFacts:
         """What a report says of the data of a `Prepared` run."""
 
-    def sections(self, run: Any, model: Any, words: Words) -> Sequence[tuple[str, str, str]]:
-        """What else the report of a finished run shows: (identifier, heading, HTML).
+    def sections(self, run: Any, model: Any, words: Words, say: Callable[[str], None]) -> Sequence[ReportSection]:
+        """What else the report of a finished run shows.
 
         Args:
             run: as it was prepared.
             model: with the weights that the run keeps.
+            say: tells a person what is being done.
         """
         return ()
 

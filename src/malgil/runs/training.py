@@ -25,7 +25,7 @@ from malgil.runs.prepare import prepare
 from malgil.runs.recipe import DEFAULT_RECIPE, compose
 from malgil.runs.resume import finish_of, resumed_tree
 from malgil.runs.run import Run, save_run_weights
-from malgil.runs.task import Preview, Tokenizers
+from malgil.runs.task import Preview, ReportSection, Tokenizers
 from malgil.runtime.device import resolve_device
 from malgil.runtime.energy import Energy, EnergyMeter
 from malgil.runtime.files import FolderLock, atomic_write
@@ -116,7 +116,7 @@ class Session:
         self.meter = self._meter(None)
         self.started = f"{datetime.now():%Y-%m-%d %H:%M}"
         self.status = "running"
-        self.sections: Sequence[tuple[str, str, str]] = ()  # of the report, once the run is finished
+        self.sections: Sequence[ReportSection] = ()  # of the report, once the run is finished
         self.watch = SignalWatch()
         self.trainer = self.prepared.trainer(
             Hooks(
@@ -183,7 +183,7 @@ class Session:
         def write(assembled: Assembled) -> list[Preview]:
             # a compiled block would be compiled anew for every length of the cache
             with torch.compiler.set_stance("force_eager"):
-                return self.task.previews(assembled.body.eval(), run.tokenizers, run.validation, run.settings)
+                return self.task.previews(assembled.body.eval(), run.tokenizers, run.data.validation, run.settings)
 
         try:
             previews = self.trainer.beside(write)
@@ -250,7 +250,7 @@ class Session:
                     " evaluate on other text for a figure that nothing was selected by"
                 )
             words, model = Words(self._language()), Run(self.folder.path, device=str(self.prepared.device)).model
-            self.sections = self.task.sections(self.prepared, model, words)
+            self.sections = self.task.sections(self.prepared, model, words, self.display.say)
             self._report()
             self.display.finished(self.folder, self.status)
 
@@ -299,7 +299,7 @@ class Session:
         if progress.worse_in_a_row >= 2 and line["val_loss"] > 1.01 * (progress.best_loss or math.inf):
             self._warn(
                 f"{OVERFITS}: validation loss rose from {progress.best_loss:.3f} at step {progress.best_step}"
-                f" to {line['val_loss']:.3f}; stop earlier, add dropout, or use more text"
+                f" to {line['val_loss']:.3f}; stop earlier, or use more dropout or more text"
             )
 
     def _language(self) -> str:

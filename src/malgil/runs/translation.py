@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import islice
 from typing import Any
 
-import numpy as np
 import torch
 
 from malgil.config import AUTO, Tree, parse
 from malgil.data.pair_store import PairStore, pair_store
 from malgil.data.pairs import PairCorpus, PairPart, open_all_pairs, open_pairs
 from malgil.data.settings import DataSettings
+from malgil.data.sources import BUILTIN
 from malgil.evaluation.translation import PairScore, TranslationEvaluator, TranslationScore, score_translations
 from malgil.generation.settings import GenerationSettings
 from malgil.generation.translation import translate_text
@@ -25,15 +25,28 @@ from malgil.report.run_report import DataFacts
 from malgil.report.words import Words
 from malgil.runs.fit import fit_pairs
 from malgil.runs.recipe import Settings
-from malgil.runs.task import Preview, Progress, Task, Tokenizers, loaded_or, scoring_precision, specials_of
+from malgil.runs.task import (
+    Preview,
+    Progress,
+    ReportSection,
+    Task,
+    Tokenizers,
+    loaded_or,
+    scoring_precision,
+    specials_of,
+)
 from malgil.text.settings import TokenizerSettings
 from malgil.text.training import train_tokenizer
 
 #: tokens of the longer side of a pair, where nothing else is said
 LONGEST = 128
 PREVIEWS = 3
+#: of so many pairs at the beginning of the validation part
+PREVIEWED = 1000
 #: validation pairs that are translated for the report of a finished run
-SHOWN_PAIRS = 500
+SHOWN_PAIRS = 300
+#: mean lengths of two parts that differ by so much are worth a word
+UNLIKE = 1.5
 
 
 class TranslationTask(Task):
@@ -92,8 +105,24 @@ class TranslationTask(Task):
             progress=progress,
         )
 
-    def notes(self, store: PairStore, part: str) -> Sequence[str]:
-        return [f"{part}: {note}" for note in store.notes()]
+    def fit_tokenizer(self, tree: Tree, data: Any) -> list[str]:
+        """Characters for the built-in numerals, whose digits have to stay apart; else pieces of words."""
+        section = tree.setdefault("tokenizer", {})
+        if section.get("kind") == AUTO:
+            section["kind"] = "char" if tree["data"]["paths"] == [BUILTIN] else "bpe"
+            return [f"tokenizer: {section['kind']}", *super().fit_tokenizer(tree, data)]
+        return super().fit_tokenizer(tree, data)
+
+    def notes(self, train: PairStore, validation: PairStore) -> Sequence[str]:
+        """What was dropped; and whether the parts are alike, which the end of a sorted file is not."""
+        said = [f"training: {note}" for note in train.notes()] + [f"validation: {note}" for note in validation.notes()]
+        means = [float(store.target_lengths.mean()) for store in (train, validation)]
+        if max(means) > UNLIKE * min(means):
+            said.append(
+                f"warning: targets have {means[0]:.1f} tokens on average in training and {means[1]:.1f} in validation:"
+                " is the file sorted? shuffle its lines, or name the validation part"
+            )
+        return said
 
     def fit(self, tree: Tree, *, store: Any, vocab_size: int, device: str, world: int, **measured: Any) -> list[str]:
         n_tokens = int(store.source_lengths.sum() + store.target_lengths.sum())
@@ -121,19 +150,20 @@ class TranslationTask(Task):
         """Loss and accuracy with the right beginning given, and BLEU and chrF of what the model writes by itself."""
         store = self.scored_store(part, tokenizers)
         score = self.evaluator(settings, tokenizers, store, device)(model)
-        return score.to_dict() | translated(model, tokenizers, part, settings.generation).to_dict()
+        beam = {"beam": settings.generation.beam}
+        return score.to_dict() | beam | translated(model, tokenizers, part, settings.generation).to_dict()
 
     def previews(
-        self, model: EncoderDecoder, tokenizers: Tokenizers, store: PairStore, settings: Settings
+        self, model: EncoderDecoder, tokenizers: Tokenizers, part: PairPart, settings: Settings
     ) -> list[Preview]:
-        """A few sources of the validation part, spread over it, and what the model makes of them."""
-        sources = [source for source, _ in _texts(store, tokenizers, PREVIEWS)]
+        """A few sources of the validation part, and what the model makes of them."""
+        sources = [source for source, _ in _spread(list(islice(part.pairs(), PREVIEWED)), PREVIEWS)]
         how = replace(settings.generation, samples=1, n_best=1)
         made = translate_text(model, tokenizers.reading, tokenizers.target, sources, how)
         return [Preview(source, one.text) for source, one in zip(sources, made, strict=True)]
 
     def suggestions(self, run: Any, where: str) -> list[str]:
-        source = shlex.quote(_texts(run.validation, run.tokenizers, 1)[0][0])
+        source = shlex.quote(next(run.data.validation.pairs())[0])
         return [
             f"translate {where} < FILE",
             f"attention {where} {source} --out attention.html",
@@ -141,7 +171,8 @@ class TranslationTask(Task):
         ]
 
     def excerpt(self, store: PairStore, tokenizers: Tokenizers) -> str:
-        return "\n".join(chain.from_iterable(_texts(store, tokenizers, 20)))
+        pairs = [store.pair(i) for i in range(min(20, len(store)))]
+        return "\n".join(tokenizers.target.decode(target.tolist()) for _, target in pairs)
 
     def facts(self, run: Any) -> DataFacts:
         train, validation = run.train, run.validation
@@ -159,8 +190,11 @@ class TranslationTask(Task):
             sources=[*data.paths, *data.source, *data.target],
         )
 
-    def sections(self, run: Any, model: EncoderDecoder, words: Words) -> Sequence[tuple[str, str, str]]:
+    def sections(
+        self, run: Any, model: EncoderDecoder, words: Words, say: Callable[[str], None]
+    ) -> Sequence[ReportSection]:
         """BLEU by the length of the source, over pairs of the validation part."""
+        say(f"translating {min(SHOWN_PAIRS, len(run.validation)):,} pairs of the validation part for the report")
         score = translated(model, run.tokenizers, run.data.validation, run.settings.generation, SHOWN_PAIRS)
         return [("lengths", words("by length"), length_section(score, words))]
 
@@ -174,19 +208,15 @@ def translated(
 ) -> TranslationScore:
     """Translate the sources of a part, or of at most so many pairs spread over it, and score the result."""
     pairs = list(part.pairs())
-    if most is not None and len(pairs) > most:
-        pairs = [pairs[i] for i in np.linspace(0, len(pairs) - 1, most).astype(int)]
+    if most is not None:
+        pairs = _spread(pairs, most)
     sources, references = [source for source, _ in pairs], [target for _, target in pairs]
     how = replace(settings, samples=1, n_best=1)
     made = translate_text(model, tokenizers.reading, tokenizers.target, sources, how)
     return score_translations(sources, [one.text for one in made], references)
 
 
-def _texts(store: PairStore, tokenizers: Tokenizers, most: int) -> list[tuple[str, str]]:
-    """A few pairs, spread over a store, as text."""
-    places = np.linspace(0, len(store) - 1, min(most, len(store))).astype(int)
-    pairs = [store.pair(int(i)) for i in places]
-    return [
-        (tokenizers.reading.decode(source.tolist()), tokenizers.target.decode(target.tolist()))
-        for source, target in pairs
-    ]
+def _spread(pairs: list[tuple[str, str]], most: int) -> list[tuple[str, str]]:
+    """At most so many of the pairs, from the middle of as many equal stretches."""
+    count = min(most, len(pairs))
+    return [pairs[(2 * i + 1) * len(pairs) // (2 * count)] for i in range(count)]

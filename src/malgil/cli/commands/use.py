@@ -166,7 +166,7 @@ def translate(
     threads
         CPU threads; by default all cores.
     json
-        Print a JSON object a line: source, text, score, hypotheses.
+        Print a JSON object a line: source, text, and the hypotheses with their scores.
     """
     import sys
 
