@@ -147,15 +147,14 @@ def turned(x: Tensor, theta: float) -> Tensor:
     return torch.cat((product.real, product.imag), -1)
 
 
-def attention(part: Any, x: Tensor, memory: Tensor, n_heads: int, theta: float | None, causal: bool) -> Tensor:
+def attention(part: Any, x: Tensor, memory: Tensor, n_heads: int, theta: float, causal: bool) -> Tensor:
     heads = []
     rows = (part.query.weight.chunk(n_heads), part.key.weight.chunk(n_heads), part.value.weight.chunk(n_heads))
     for w_query, w_key, w_value in zip(*rows, strict=True):
         query, key = x @ w_query.T, memory @ w_key.T
-        if not isinstance(part.query_norm, nn.Identity | None):
+        if part.query_norm is not None:
             query, key = rms(query, part.query_norm.weight), rms(key, part.key_norm.weight)
-        if theta is not None:
-            query, key = turned(query, theta), turned(key, theta)
+        query, key = turned(query, theta), turned(key, theta)
         scores = query @ key.T / math.sqrt(query.shape[1])
         if causal:
             scores = scores.masked_fill(torch.ones_like(scores).triu(1).bool(), -torch.inf)
@@ -176,17 +175,17 @@ def test_modern_wiring(case: str) -> None:
     assert isinstance(model, ModernTransformer)
     source, tokens = random_tokens(7), random_tokens(5)
     n_heads, theta = model.config.n_heads, model.config.rope_theta
-    x = model.embedding.weight[source]
+    x = model.embedding.weight[source] * math.sqrt(model.d_model)
     for block in model.encoder:
         normed = rms(x, block.norm1.weight)
         x = x + attention(block.attention, normed, normed, n_heads, theta, causal=False)
         x = x + feed_forward(block.feed_forward, rms(x, block.norm2.weight))
     memory = rms(x, model.encoder_norm.weight)
-    x = model.embedding.weight[tokens]
+    x = model.embedding.weight[tokens] * math.sqrt(model.d_model)
     for block in model.decoder:
         normed = rms(x, block.norm1.weight)
         x = x + attention(block.attention, normed, normed, n_heads, theta, causal=True)
-        x = x + attention(block.cross_attention, rms(x, block.norm2.weight), memory, n_heads, None, causal=False)
+        x = x + attention(block.cross_attention, rms(x, block.norm2.weight), memory, n_heads, theta, causal=False)
         x = x + feed_forward(block.feed_forward, rms(x, block.norm3.weight))
     expected = rms(x, model.decoder_norm.weight)
     actual = model(tokens[None], memory=model.encode(source[None])).hidden[0]

@@ -11,8 +11,10 @@
                        └─────────────────────┘   └───────────────────────────┘   └──────────────────┘
 
 Against the Transformer of 2017: the norm stands before each part (Xiong et al. 2020) and is RMSNorm; positions are
-rotations of queries and keys within one text (RoPE), while cross-attention, between two texts, knows none; SwiGLU takes
-the place of ReLU; there are no biases. `qk_norm` normalises queries and keys a head at a time, in all attentions.
+rotations of queries and keys (RoPE), in cross-attention too: without them nothing says how far the decoder has come in
+the source, and alignments are learnt late; SwiGLU takes the place of ReLU; there are no biases. `qk_norm` normalises
+queries and keys a head at a time, in all attentions. Embeddings are scaled by sqrt(d_model), as in 2017: the residual
+path then begins with what a token is, and is not drowned by the first block.
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ from malgil.models.base import EncoderDecoder, Memory, Output, State
 from malgil.models.transformer import shares_embedding
 
 Rotation = tuple[Tensor, Tensor]
+#: a memory, and the rotation of its positions
+Turned = tuple[Memory, Rotation]
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ def _turned(x: Tensor, norm: RMSNorm | None, rotation: Rotation) -> Tensor:
 
 
 class CrossAttention(nn.Module):
-    """Attention of the target's tokens over the memory, without positions."""
+    """Attention of the target's tokens over the memory, both rotated by where they stand in their own text."""
 
     def __init__(self, config: ModernTransformerConfig) -> None:
         super().__init__()
@@ -124,19 +128,19 @@ class CrossAttention(nn.Module):
         self.key = nn.Linear(config.d_model, config.d_model, bias=False)
         self.value = nn.Linear(config.d_model, config.d_model, bias=False)
         self.output = nn.Linear(config.d_model, config.d_model, bias=False)
-        self.query_norm = RMSNorm(config.d_head, config.norm_eps) if config.qk_norm else nn.Identity()
-        self.key_norm = RMSNorm(config.d_head, config.norm_eps) if config.qk_norm else nn.Identity()
+        self.query_norm = RMSNorm(config.d_head, config.norm_eps) if config.qk_norm else None
+        self.key_norm = RMSNorm(config.d_head, config.norm_eps) if config.qk_norm else None
 
-    def read(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+    def read(self, memory: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor]:
         """Keys and values (B, H, S, D_head) of a memory (B, S, D)."""
-        key = self.key_norm(self.key(memory).unflatten(-1, (self.n_heads, -1)))
-        value = self.value(memory).unflatten(-1, (self.n_heads, -1))
-        return key.transpose(1, 2), value.transpose(1, 2)
+        key, value = (part(memory).unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for part in (self.key, self.value))
+        return _turned(key, self.key_norm, rotation), value
 
-    def forward(self, x: Tensor, source: Shared) -> Tensor:
+    def forward(self, x: Tensor, rotation: Rotation, source: Shared) -> Tensor:
         """x (B, T, D) and the mask, keys and values of its sources -> (B, T, D)."""
         mask, key, value = source.tensors
-        query = self.query_norm(self.query(x).unflatten(-1, (self.n_heads, -1))).transpose(1, 2)  # (B, H, T, D_head)
+        query = self.query(x).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # (B, H, T, D_head)
+        query = _turned(query, self.query_norm, rotation)
         mixed = source.scatter(self.attend(source.gather(query), key, value, mask=mask))
         return self.output(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
@@ -171,24 +175,25 @@ class DecoderBlock(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(
-        self, x: Tensor, rotation: Rotation, mask: Tensor | None, layer: int, source: Memory | TransformerState
+        self, x: Tensor, rotation: Rotation, mask: Tensor | None, layer: int, source: Turned | TransformerState
     ) -> Tensor:
         cache = source.cache if isinstance(source, TransformerState) else None
         causal = mask is None and x.shape[1] > 1  # a single new token sees everything before it
         x = x + self.dropout(self.attention(self.norm1(x), rotation, mask, causal, layer, cache))
-        x = x + self.dropout(self.cross_attention(self.norm2(x), self._read(layer, source)))
+        x = x + self.dropout(self.cross_attention(self.norm2(x), rotation, self._read(layer, source)))
         return x + self.dropout(self.feed_forward(self.norm3(x)))  # type: ignore[no-any-return]
 
-    def read(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+    def read(self, memory: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor]:
         """What cross-attention keeps of a memory, see `CrossAttention.read`."""
-        key, value = self.cross_attention.read(memory)
+        key, value = self.cross_attention.read(memory, rotation)
         return key.contiguous(), value.contiguous()
 
-    def _read(self, layer: int, source: Memory | TransformerState) -> Shared:
+    def _read(self, layer: int, source: Turned | TransformerState) -> Shared:
         """What the state has kept, or the keys and values of a memory."""
         if isinstance(source, TransformerState):
             return source.source(layer)
-        return Shared((source.mask[:, None, None, :], *self.cross_attention.read(source.hidden)))
+        memory, rotation = source
+        return Shared((memory.mask[:, None, None, :], *self.cross_attention.read(memory.hidden, rotation)))
 
 
 class ModernTransformer(EncoderDecoder):
@@ -217,7 +222,8 @@ class ModernTransformer(EncoderDecoder):
         """For the high rates of Muon, as `init: scaled` of Llama.
 
         Every block starts as the identity (Zhang et al. 2019), and an untied head predicts all tokens alike; matrices
-        begin at the scale that keeps activations at theirs. Embeddings are small, as a tied output layer must be.
+        begin at the scale that keeps activations at theirs. Embeddings are small, as a tied output layer must be, and
+        are scaled where they are read.
         """
         for name, parameter in self.named_parameters():
             if parameter.dim() < 2:
@@ -237,9 +243,9 @@ class ModernTransformer(EncoderDecoder):
 
     def encode(self, source: Tensor, *, source_mask: Tensor | None = None) -> Memory:
         self._fits(source.shape[1], "source")
-        rotation = self.rotary(torch.arange(source.shape[1], device=source.device))
+        rotation = self._rotation(source)
         mask = None if source_mask is None else source_mask[:, None, None, :]
-        x = self.dropout((self.source_embedding or self.embedding)(source))  # (B, S, D)
+        x = self._embedded(self.source_embedding or self.embedding, source)  # (B, S, D)
         for block in self.encoder:
             x = block(x, rotation, mask)
         real = torch.ones_like(source, dtype=torch.bool) if source_mask is None else source_mask
@@ -249,9 +255,10 @@ class ModernTransformer(EncoderDecoder):
         c, rows = self.config, len(memory.mask)
         cache = KVCache.empty(c.n_layers, rows, c.n_heads, max_len, c.d_head, self.embedding.weight)
         read: list[Tensor] = []
+        rotation = self._rotation(memory.mask)
         for block in self.decoder:
             assert isinstance(block, DecoderBlock)
-            read += block.read(memory.hidden)
+            read += block.read(memory.hidden, rotation)
         return TransformerState(cache, Shared((memory.mask[:, None, None, :], *read)))
 
     def forward(
@@ -265,9 +272,9 @@ class ModernTransformer(EncoderDecoder):
         n_new = tokens.shape[1]
         self._fits(n_new, "target")
         mask = None  # plain causal: right padding is never seen by the real tokens before it
-        source: Memory | TransformerState
+        source: Turned | TransformerState
         if memory is not None and state is None:
-            source, positions = memory, torch.arange(n_new, device=tokens.device)
+            source, positions = (memory, self._rotation(memory.mask)), torch.arange(n_new, device=tokens.device)
         elif memory is None and isinstance(state, TransformerState):
             source, positions = state, state.cache.positions(n_new)
             mask = None if state.cache.even else masks.cached(positions, state.cache.longest + n_new)
@@ -275,11 +282,19 @@ class ModernTransformer(EncoderDecoder):
             raise InputError("a decoder reads either a memory or a state", fix="give forward one of the two")
         # right padding may reach beyond the context; it is read by nobody
         rotation = self.rotary(positions.clamp(max=self.config.max_len - 1))
-        x = self.dropout(self.embedding(tokens))  # (B, T, D)
+        x = self._embedded(self.embedding, tokens)  # (B, T, D)
         for i, block in enumerate(self.decoder):
             x = block(x, rotation, mask, i, source)
         after = source.advance(n_new, token_mask) if isinstance(source, TransformerState) else None
         return Output(self.decoder_norm(x), after)
+
+    def _embedded(self, embedding: nn.Embedding, tokens: Tensor) -> Tensor:
+        """(B, T, D): what the first block reads."""
+        return self.dropout(embedding(tokens) * math.sqrt(self.d_model))  # type: ignore[no-any-return]
+
+    def _rotation(self, source: Tensor) -> Rotation:
+        """Of the places of a source (B, S, ...)."""
+        return self.rotary(torch.arange(source.shape[1], device=source.device))  # type: ignore[no-any-return]
 
     def _fits(self, length: int, side: str) -> None:
         if length > self.config.max_len:
