@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -22,6 +23,11 @@ def data(name: str) -> Path:
     if not path.exists():
         sys.exit(f"this benchmark needs {path}; set MALGIL_DATA to the folder with the data")
     return path
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a text that was packed by gzip."""
+    return gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")[:-1]
 
 
 def environment(threads: int) -> dict[str, str]:

@@ -54,9 +54,7 @@ class Pairs(BaseDataset):
     def __init__(self, arrays, vocabulary):
         encoder = dict.fromkeys(("source", "target"), vocabulary.sentences_to_ids)
         prompts = {"source": False, "target": False}
-        super().__init__(
-            "", "source", "target", "train", has_trg=True, has_prompt=prompts, sequence_encoder=encoder
-        )
+        super().__init__("", "source", "target", "train", has_trg=True, has_prompt=prompts, sequence_encoder=encoder)
         self.texts = {side: self._split(arrays[side], arrays[f"{side}_lengths"]) for side in encoder}
         self.reset_indices()
 
