@@ -2,7 +2,7 @@
 
     python joeynmt_step.py PAIRS.npz THREADS STEPS CLOCK PAIRS_A_BATCH | bucketed
 
-With a number of pairs the batches are those of its loader with `batch_type: sentence` and `shuffle: True`, which are its
+With a number of pairs the batches are those of its loader with `batch_type: sentence` and `shuffle: True`, its
 defaults; with `bucketed` they are the ones that the file has. Training is `TrainManager._train_step` and what follows
 it, without logging and validation, which would only make it slower.
 """
