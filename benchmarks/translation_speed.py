@@ -150,10 +150,8 @@ def main() -> None:
     print(machine())
     sizes = f"{ours['parameters']:,} parameters (JoeyNMT {bucketed['parameters']:,})"
     print(f"{options.threads} threads, {options.clock} clock, {options.steps} steps, {sizes}")
-    print(
-        print(f"{pairs_a_batch:.0f} pairs a batch, padding {loader['padding']:.0%} in its batches,", end=" ")
-        print(f"{bucketed['padding']:.0%} in ours")
-    )
+    padding = f"padding {loader['padding']:.0%} in its batches, {bucketed['padding']:.0%} in ours"
+    print(f"{pairs_a_batch:.0f} pairs a batch, {padding}")
     print(table(rows))
 
 
