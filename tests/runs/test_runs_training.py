@@ -224,7 +224,7 @@ def test_overfitting_is_warned_of_once(corpus: Path, tmp_path: Path, monkeypatch
     warned = [line for line in said.said if "overfits" in line]
     assert warned == [
         "warning: the model overfits: validation loss rose from 2.000 at step 2 to 2.200;"
-        " stop earlier, add dropout, or use more text"
+        " stop earlier, or use more dropout or more text"
     ]
     assert "overfits" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
