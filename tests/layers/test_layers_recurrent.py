@@ -10,6 +10,8 @@ from malgil.layers.recurrent import CELLS, Parts, initialise, input_sums, read, 
 
 B, T, D_IN, D = 4, 7, 5, 11
 every_cell = pytest.mark.parametrize("cell", CELLS)
+#: rows are read in another way where gradients are wanted
+both_modes = pytest.mark.parametrize("gradients", [False, True])
 
 
 def cells_of(cell: str, **settings: object) -> nn.RNNBase:
@@ -38,13 +40,15 @@ def test_steps_equal_whole_rows(cell: str) -> None:
 
 
 @every_cell
+@both_modes
 @pytest.mark.parametrize("lengths", [(3, 7, 1, 5), (7, 0, 2, 0)])
-@torch.no_grad()
-def test_padding_is_not_read(cell: str, lengths: tuple[int, ...]) -> None:
+def test_padding_is_not_read(cell: str, gradients: bool, lengths: tuple[int, ...]) -> None:
     cells, x, before = cells_of(cell), torch.randn(B, T, D_IN), start(cell)
     mask = torch.arange(T) < torch.tensor(lengths)[:, None]
-    hidden, after = read(cells, x, before, mask)
+    with torch.set_grad_enabled(gradients):
+        hidden, after = read(cells, x, before, mask)
     for b, length in enumerate(lengths):
+        assert not hidden[b, max(length, 1) :].any()
         row = tuple(part[:, b : b + 1].contiguous() for part in before)
         ends = row
         if length:
@@ -55,11 +59,12 @@ def test_padding_is_not_read(cell: str, lengths: tuple[int, ...]) -> None:
 
 
 @every_cell
-@torch.no_grad()
-def test_both_ways_ends_at_each_rows_own_end(cell: str) -> None:
+@both_modes
+def test_both_ways_ends_at_each_rows_own_end(cell: str, gradients: bool) -> None:
     cells, x = cells_of(cell, bidirectional=True), torch.randn(B, T, D_IN)
     lengths = (3, 7, 1, 5)
-    hidden, after = read(cells, x, None, torch.arange(T) < torch.tensor(lengths)[:, None])
+    with torch.set_grad_enabled(gradients):
+        hidden, after = read(cells, x, None, torch.arange(T) < torch.tensor(lengths)[:, None])
     for b, length in enumerate(lengths):
         alone, ends = read(cells, x[b : b + 1, :length], None, None)
         torch.testing.assert_close(hidden[b, :length], alone[0], atol=1e-6, rtol=1e-5)

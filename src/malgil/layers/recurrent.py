@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from malgil.layers.dropout import dropout
+
 CELLS: dict[str, type[Any]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 #: a layer's vectors (B, D), or all layers' (n_layers, B, D): one in RNN and GRU, hidden and cell in the LSTM
 Parts = tuple[Tensor, ...]
@@ -54,6 +56,8 @@ def read(cells: nn.RNNBase, x: Tensor, before: Parts | None, mask: Tensor | None
     """
     if mask is None:
         return _run(cells, x, before)
+    if x.device.type == "cpu" and torch.is_grad_enabled() and not isinstance(cells, nn.LSTM):
+        return _read_by_steps(cells, x, before, mask)
     lengths = mask.sum(dim=1)
     # PyTorch takes no empty row: it reads one token, which is then forgotten
     packed = pack_padded_sequence(x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
@@ -63,6 +67,38 @@ def read(cells: nn.RNNBase, x: Tensor, before: Parts | None, mask: Tensor | None
         any_read = (lengths > 0)[:, None]
         after = tuple(torch.where(any_read, new, old) for new, old in zip(after, before, strict=True))
     return hidden, after
+
+
+def _read_by_steps(cells: nn.RNNBase, x: Tensor, before: Parts | None, mask: Tensor) -> tuple[Tensor, Parts]:
+    """What an RNN or GRU reads, without packing: of packed rows the gradient of each step is as large as that of all.
+
+    A row keeps what it has while others read on; backwards it keeps zeros until its last real token comes.
+    """
+    directions = (False, True) if cells.bidirectional else (False,)
+    if before is None:
+        shape = (cells.num_layers * len(directions), len(x), cells.hidden_size)
+        before = (next(cells.parameters()).new_zeros(shape),)
+    ends = list(before[0].unbind(0))
+    for layer in range(cells.num_layers):
+        if layer:
+            x = dropout(x, cells.dropout, cells.training)
+        both = []
+        for reverse in directions:
+            place = layer * len(directions) + reverse
+            hidden, ends[place] = _one_way(cells, layer, x, ends[place], mask, reverse)
+            both.append(hidden)
+        x = torch.cat(both, dim=-1).masked_fill(~mask[:, :, None], 0.0)
+    return x, (torch.stack(ends),)
+
+
+def _one_way(cells: nn.RNNBase, layer: int, x: Tensor, h: Tensor, mask: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
+    """A layer's vectors (B, T, D) in one direction, and the last one of each row (B, D)."""
+    hidden = []
+    steps = list(zip(input_sums(cells, layer, x, reverse).unbind(1), mask[:, :, None].unbind(1), strict=True))
+    for sums, real in reversed(steps) if reverse else steps:
+        h = torch.where(real, step(cells, layer, sums, (h,), reverse)[0], h)
+        hidden.append(h)
+    return torch.stack(hidden[::-1] if reverse else hidden, dim=1), h
 
 
 def _run(cells: nn.RNNBase, x: Any, before: Parts | None) -> tuple[Any, Parts]:
@@ -75,21 +111,28 @@ def _run(cells: nn.RNNBase, x: Any, before: Parts | None) -> tuple[Any, Parts]:
     return hidden, after if is_lstm else (after,)
 
 
-def input_sums(cells: nn.RNNBase, layer: int, x: Tensor) -> Tensor:
-    """What inputs x (..., D_in) give to a layer's gates: (..., G)."""
-    return F.linear(x, getattr(cells, f"weight_ih_l{layer}"), getattr(cells, f"bias_ih_l{layer}"))
+def input_sums(cells: nn.RNNBase, layer: int, x: Tensor, reverse: bool = False) -> Tensor:
+    """What inputs x (..., D_in) give to the gates of a layer, or of its other direction: (..., G)."""
+    weight, bias = _weights(cells, "ih", layer, reverse)
+    return F.linear(x, weight, bias)
 
 
-def step(cells: nn.RNNBase, layer: int, sums: Tensor, before: Parts) -> Parts:
+def step(cells: nn.RNNBase, layer: int, sums: Tensor, before: Parts, reverse: bool = False) -> Parts:
     """One step of a layer, from its `input_sums` (B, G) and what it remembers, in whose precision it is computed."""
     h, dtype = before[0], before[0].dtype
     sums = sums.to(dtype)
-    recurrent = F.linear(h, getattr(cells, f"weight_hh_l{layer}"), getattr(cells, f"bias_hh_l{layer}")).to(dtype)
+    weight, bias = _weights(cells, "hh", layer, reverse)
+    recurrent = F.linear(h, weight, bias).to(dtype)
     if isinstance(cells, nn.LSTM):
         return _lstm(sums + recurrent, before[1])
     if isinstance(cells, nn.GRU):
         return (_gru(sums, recurrent, h),)
     return (torch.tanh(sums + recurrent),)
+
+
+def _weights(cells: nn.RNNBase, kind: str, layer: int, reverse: bool) -> tuple[Tensor, Tensor]:
+    name = f"{kind}_l{layer}" + ("_reverse" if reverse else "")
+    return getattr(cells, f"weight_{name}"), getattr(cells, f"bias_{name}")
 
 
 def _lstm(sums: Tensor, c: Tensor) -> Parts:
