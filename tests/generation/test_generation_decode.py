@@ -100,6 +100,17 @@ def test_writing_goes_on_beyond_the_context(case: str, context: int) -> None:
 
 
 @pytest.mark.parametrize("case", ATTENTION)
+def test_samples_go_on_beyond_a_context_of_any_size(case: str) -> None:
+    """Copies of a row have caches of a round size, which a context of 21 is not."""
+    model = tiny(case, max_len=21)
+    settings = GenerationSettings(max_tokens=60, temperature=1.0, samples=2)
+    together = ids(model, PROMPTS, settings, end=4)
+    first = GenerationSettings(max_tokens=60, temperature=1.0)
+    assert together[::2] == [row for prompt in PROMPTS for row in ids(model, [prompt], first, end=4)]
+    assert max(map(len, together)) > 21
+
+
+@pytest.mark.parametrize("case", ATTENTION)
 def test_a_prompt_may_fill_the_context_but_not_exceed_it(case: str) -> None:
     model = tiny(case)
     prompt = [i % VOCAB for i in range(CONTEXT)]

@@ -242,7 +242,9 @@ class Decoder:
         rows = torch.tensor(places, device=self._device)
         tensors = self._state.tensors()
         for tensor, part in zip(tensors, fresh.tensors(), strict=True):
-            tensor.index_copy_(self._state.row_dim, rows, part)
+            old, new = (t.transpose(0, self._state.row_dim) for t in (tensor, part))
+            where: tuple[Tensor | slice, ...] = (rows, *(slice(size) for size in new.shape[1:]))
+            old[where] = new  # which may have less room for what comes
         self._state = self._state.with_tensors(tensors)
         for i in places:
             self._filled[i] = max(0, n_kept - 1)

@@ -138,10 +138,10 @@ def _first_largest(scores: Tensor, count: int) -> Tensor:
 
     fp32 numbers as integers of the same order leave room for the place in the lower half of an int64.
     """
-    bits = (scores + 0.0).view(torch.int32).long()  # -0.0 and 0.0 are equal, and become so
-    rising = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
+    bits = (scores + 0.0).view(torch.int32)  # -0.0 and 0.0 are equal, and become so
+    rising = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # of negative numbers all bits but the sign turn
     places = torch.arange(scores.shape[1], device=scores.device)
-    return ((rising << 32) - places).topk(count).indices
+    return ((rising.long() << 32) - places).topk(count).indices
 
 
 def _keep_largest(logits: Tensor, count: int | Tensor, least: Tensor) -> Tensor:

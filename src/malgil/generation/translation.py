@@ -22,7 +22,9 @@ from malgil.models.base import EncoderDecoder, Memory, parameter_device
 from malgil.text.tokenizer import Tokenizer
 
 #: source tokens x hypotheses of a batch; measured on a CPU: an eighth of it takes up to twice as long
-TOKENS_PER_BATCH = 8192
+TOKENS_PER_BATCH = 16384
+#: source tokens of a batch; with more of them a single hypothesis takes longer
+SOURCE_TOKENS = 8192
 
 
 class Scored(NamedTuple):
@@ -81,7 +83,8 @@ def translate_text(
     encoded = _encoded(model, source_tokenizer, texts)
     width = max(settings.beam, settings.samples)
     made = [_empty(text, max(settings.n_best, settings.samples)) for text in texts]
-    for places in batches_of_similar_length([len(source.ids) for source in encoded], tokens_per_batch // width):
+    tokens = min(tokens_per_batch // width, SOURCE_TOKENS)
+    for places in batches_of_similar_length([len(source.ids) for source in encoded], tokens):
         memory = encode(model, [encoded[i].ids for i in places])
         for i, found in zip(places, _decode(model, memory, tokenizer, settings), strict=True):
             hypotheses = [Scored(line(tokenizer, h.ids), h.score) for h in found]

@@ -77,6 +77,7 @@ def attend(
             f"{heads} query heads cannot share {key.shape[1]} key heads", "attention", "make n_heads a multiple"
         )
     if _plain_is_faster(query, key):
+        key, value = key.contiguous(), value.contiguous()  # a product would copy part of a cache, and more slowly
         if causal and mask is None and length == key.shape[2]:
             return _causal_in_blocks(query, key, value, dropout, training)
         weights = attention_weights(query, key, mask=mask, causal=causal)
@@ -113,13 +114,13 @@ def attention_weights(query: Tensor, key: Tensor, *, mask: Tensor | None = None,
     allowed = _allowed(query, key, mask, causal)
     if allowed is None:
         return scores.softmax(-1)
-    weights = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min).softmax(-1)
-    return weights.masked_fill(~allowed.any(-1, keepdim=True), 0.0)
+    weights = scores.masked_fill_(~allowed, torch.finfo(scores.dtype).min).softmax(-1)
+    blind = ~allowed.any(-1, keepdim=True)
+    return weights.masked_fill(blind, 0.0) if bool(blind.any()) else weights
 
 
 def _causal_in_blocks(query: Tensor, key: Tensor, value: Tensor, dropout: float, training: bool) -> Tensor:
     """Causal attention a block of queries at a time, so that most keys of the future are never computed."""
-    key, value = key.contiguous(), value.contiguous()
     blocks = []
     for start in range(0, query.shape[2], _BLOCK):
         end = start + _BLOCK

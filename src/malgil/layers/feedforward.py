@@ -98,7 +98,7 @@ def _gelu_tables() -> tuple[Tensor, Tensor]:
 
 _APPROXIMATE = {"gelu": "none", "gelu_tanh": "tanh"}
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu,
+    "relu": partial(F.relu, inplace=True),  # what the map before it gave is needed by nobody else
     "silu": F.silu,
     **{name: partial(gelu, activation=name) for name in _APPROXIMATE},
 }

@@ -32,7 +32,7 @@ class RecurrentState:
         return RecurrentState(*tensors)
 
 
-#: places by which a cache's buffers are rounded up where its rows are selected
+#: places that a cache begins with, and by which its buffers are rounded up where its rows are selected
 _ROOM = 16
 
 
@@ -57,8 +57,8 @@ class KVCache:
 
     @classmethod
     def empty(cls, n_layers: int, batch_size: int, n_kv_heads: int, max_len: int, d_head: int, like: Tensor) -> KVCache:
-        """A cache without tokens, on the device and in the precision of `like`."""
-        shape = (batch_size, n_kv_heads, max_len, d_head)
+        """A cache without tokens, on the device and in the precision of `like`; texts often end before `max_len`."""
+        shape = (batch_size, n_kv_heads, min(max_len, _ROOM), d_head)
         keys = [like.new_zeros(shape) for _ in range(n_layers)]
         values = [like.new_zeros(shape) for _ in range(n_layers)]
         return cls(keys, values, torch.zeros(batch_size, dtype=torch.long, device=like.device), 0, True)
