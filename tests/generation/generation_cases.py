@@ -74,11 +74,16 @@ def memory_of(model: EncoderDecoder, sources: Sequence[Sequence[int]]) -> Memory
         return model.encode(padded, source_mask=mask)
 
 
-def next_logprobs(model: EncoderDecoder, source: Sequence[int], begin: int, ids: Sequence[int]) -> list[float]:
-    """log p of every next token (V) behind a beginning, all of it read anew."""
+def next_logprobs(
+    model: EncoderDecoder, source: Sequence[int], begin: int, ids: Sequence[int], ends: Sequence[int] = ()
+) -> list[float]:
+    """log p of every next token (V) behind a beginning, all of it read anew; `begin` can only follow as an end."""
     with torch.no_grad():
         hidden = model(torch.tensor([[begin, *ids]]), memory=memory_of(model, [source])).hidden
-        scores: list[float] = model.logits(hidden[0, -1]).double().log_softmax(-1).tolist()
+        logits = model.logits(hidden[0, -1]).double()
+    if begin not in ends:
+        logits[begin] = -torch.inf
+    scores: list[float] = logits.log_softmax(-1).tolist()
     return scores
 
 

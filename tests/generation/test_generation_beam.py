@@ -43,7 +43,7 @@ def all_scored(
     for length in range(1, max_tokens + 1):
         grown = []
         for ids, logprob in begun:
-            for token, gained in enumerate(next_logprobs(model, source, BEGIN, ids)):
+            for token, gained in enumerate(next_logprobs(model, source, BEGIN, ids, (END,))):
                 score = (logprob + gained) / ((5 + length) / 6) ** alpha
                 if token == END:
                     found.append((score, ids, "end"))
@@ -71,7 +71,7 @@ def plain_beam(
         grown = [
             (logprob + gained, [*ids, token])
             for logprob, ids in live
-            for token, gained in enumerate(next_logprobs(model, source, begin, ids))
+            for token, gained in enumerate(next_logprobs(model, source, begin, ids, ends))
         ]
         grown.sort(key=lambda g: -g[0])
         finished += [(logprob / divisor, ids[:-1]) for logprob, ids in grown[:beam] if ids[-1] in ends]
@@ -139,7 +139,7 @@ def test_scores_are_logprobs_over_the_penalty_and_logprobs_the_models_own() -> N
     for hypothesis in search(model, SOURCES[:1], beam=5, n_best=5, length_penalty=0.6)[0]:
         ended = hypothesis.finish_reason == "end"
         target = hypothesis.ids + [END] * ended
-        steps = [next_logprobs(model, SOURCES[0], BEGIN, target[:t])[token] for t, token in enumerate(target)]
+        steps = [next_logprobs(model, SOURCES[0], BEGIN, target[:t], (END,))[token] for t, token in enumerate(target)]
         assert hypothesis.logprob == pytest.approx(sum(steps), abs=1e-4)
         assert hypothesis.score == pytest.approx(hypothesis.logprob / ((5 + len(target)) / 6) ** 0.6)
 
@@ -189,7 +189,7 @@ class Undecided(ToyTranslator):
 @pytest.mark.parametrize("vocab_size", [6, 500])
 def test_equal_scores_go_to_the_earlier_beam_and_the_lower_id(vocab_size: int) -> None:
     made = search(Undecided(vocab_size), SOURCES[:2], ends=(5,), beam=3, n_best=3, max_tokens=2)
-    assert [[h.ids for h in hypotheses] for hypotheses in made] == [[[0, 0], [0, 1], [0, 2]]] * 2
+    assert [[h.ids for h in hypotheses] for hypotheses in made] == [[[1, 1], [1, 2], [1, 3]]] * 2  # 0 begins
 
 
 def test_several_tokens_may_end_a_text_and_begin_may_differ() -> None:
@@ -208,6 +208,22 @@ def test_ids_beyond_the_tokenizer_are_never_written() -> None:
     made = beam_search(model, memory, settings, begin_id=0, end_ids=[0], vocab_size=6)
     assert max(i for hypotheses in made for h in hypotheses for i in h.ids) < 6
     assert all(math.isfinite(h.score) and h.logprob > -40 for hypotheses in made for h in hypotheses)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_what_begins_a_target_follows_nothing_unless_it_ends_it(beam: int) -> None:
+    """Marian begins with the padding, which its tokenizer cannot read."""
+    model = ToyTranslator(9, bias=[0.0] * 8 + [50.0])
+    memory = memory_of(model, SOURCES)
+    settings = GenerationSettings(max_tokens=5, temperature=0.0, beam=beam, n_best=beam)
+    made = [h for found in beam_search(model, memory, settings, begin_id=8, end_ids=[1]) for h in found]
+    made += [h for found in beam_search(model, memory, settings, begin_id=2, end_ids=[1]) for h in found]
+    assert [8 in h.ids for h in made] == [False] * 4 * beam + [True] * 4 * beam
+    assert all(h.logprob > -40 for h in made[: 4 * beam])
+    if beam == 1:
+        greedy = generate(model, [[8]] * 4, settings, memory=memory, end_ids=[1])
+        assert [c.ids for c in greedy] == [h.ids for h in made[:4]]
+        assert [c.ids for c in generate(model, [[8]] * 4, settings, memory=memory, end_ids=[8])] == [[]] * 4
 
 
 def test_the_context_bounds_what_is_written() -> None:

@@ -83,7 +83,7 @@ def beam_search(
 
     Args:
         memory: from `model.encode`, N rows.
-        begin_id: begins every target; may also be among `end_ids`.
+        begin_id: begins every target, and is written only where it is also among `end_ids`.
         end_ids: tokens that finish a translation.
         vocab_size: only ids below are written; None: all that the model has.
 
@@ -99,6 +99,7 @@ def beam_search(
         )
     size = min(model.vocab_size, vocab_size or model.vocab_size)
     ends = [i for i in set(end_ids) if i < size]
+    never = [i for i in (begin_id,) if i < size and i not in ends]
     max_tokens = min(settings.max_tokens, model.context or settings.max_tokens)
     search = _Search(len(memory.mask), ends, max_tokens, settings)
     with evaluating(model):
@@ -107,6 +108,8 @@ def beam_search(
         while not search.done:
             read: Output = model(tokens[:, None], state=state)
             logits = model.logits(read.hidden[:, 0]).float()[:, :size]
+            if never:
+                logits[:, never] = -torch.inf
             rows, tokens = search.step(logits)
             assert read.state is not None
             state = read.state if rows is None else read.state.select(rows)

@@ -67,7 +67,7 @@ def generate(
 
     Args:
         memory: for an `EncoderDecoder`, its encoded sources, a row a prompt, in the type in which is computed. A
-            prompt is then the token that begins a target.
+            prompt is then the token that begins a target, and is written only where it is an end as well.
         end_ids: tokens that finish a row.
         vocab_size: only ids below are written; None: all that the model has.
         dtype: compute in this type, on a copy of the weights (bf16 pays for batches); None: as the weights are.
@@ -115,6 +115,8 @@ class Decoder:
         self._vocab_size = min(model.vocab_size, vocab_size or model.vocab_size)
         self._device = parameter_device(model)
         self._prompts = [list(prompt) for prompt in prompts]
+        begins = set() if memory is None else {prompt[0] for prompt in prompts} - self._end_ids
+        self._never = [i for i in begins if i < self._vocab_size]
         n_rows = len(prompts) * settings.samples
         self._written: list[list[int]] = [[] for _ in range(n_rows)]
         self._logprobs = [0.0] * n_rows
@@ -153,6 +155,8 @@ class Decoder:
         with evaluating(self._model):
             hidden = self._read_prompts() if self._state is None else self._read_last()
             logits = self._model.logits(hidden).float()[:, : self._vocab_size]  # (B, V)
+            if self._never:
+                logits[:, self._never] = -torch.inf
         step = len(self._written[self._live[0]])
         uniform = None if self._uniforms is None else self._uniforms[step]
         self._last = choose(logits, self._settings, uniform, self._seen)
