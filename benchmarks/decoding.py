@@ -31,19 +31,13 @@ def validation(side: str) -> list[str]:
 
 def measure(folder: Path, threads: int, beam: int, timer: str, precision: str) -> None:
     """Ours, in this process; prints a JSON object."""
-    from malgil.generation.translation import translate_text
-    from malgil.models.base import EncoderDecoder
     from malgil.runs.run import load
-    from malgil.runtime.device import Precision
 
     run = load(folder, device="cpu", threads=threads)
-    settings = run.generation_settings(beam=beam, temperature=0.0, max_tokens=MAX_TOKENS, length_penalty=1.0)
-    model, dtype = run.model, Precision(precision).dtype
-    assert isinstance(model, EncoderDecoder)
+    how = {"beam": beam, "temperature": 0.0, "max_tokens": MAX_TOKENS, "length_penalty": 1.0, "precision": precision}
 
     def translate(texts: list[str]) -> list[str]:
-        made = translate_text(model, run.tokenizers.reading, run.tokenizers.target, texts, settings, dtype=dtype)
-        return [one.text for one in made]
+        return [one.text for one in run.translations(texts, **how)]
 
     now, sources = clock(timer), validation("de")
     translate(sources[:WARM])

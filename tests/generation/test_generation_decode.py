@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from generation_cases import (
@@ -154,7 +156,7 @@ def test_logprob_is_the_models_own(case: str) -> None:
 def test_bf16_works_on_a_copy(case: str) -> None:
     model = tiny(case)
     before = [p.clone() for p in model.parameters()]
-    made = generate(model, PROMPTS, GREEDY, dtype=torch.bfloat16)
+    made = generate(model, PROMPTS, replace(GREEDY, precision="bf16"))
     exact = generate(model, PROMPTS, GREEDY)
     assert [len(c.ids) for c in made] == [6, 6, 6]
     assert sum(a.ids[0] == b.ids[0] for a, b in zip(made, exact, strict=True)) >= 2

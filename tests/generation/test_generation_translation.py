@@ -196,8 +196,8 @@ def test_stop_texts_are_refused(tokenizer: Tokenizer) -> None:
 def test_bf16_works_on_a_copy(tokenizer: Tokenizer, beam: int) -> None:
     model = random_model(tokenizer)
     before = [p.clone() for p in model.parameters()]
-    settings = replace(GREEDY, max_tokens=6, beam=beam)
-    made = translate_text(model, tokenizer, tokenizer, TEXTS, settings, dtype=torch.bfloat16)
+    settings = replace(GREEDY, max_tokens=6, beam=beam, precision="bf16")
+    made = translate_text(model, tokenizer, tokenizer, TEXTS, settings)
     assert [bool(t.text) or not t.source.strip() for t in made].count(True) >= 4
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 

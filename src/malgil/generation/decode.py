@@ -24,6 +24,7 @@ from malgil.errors import ConfigError, ContextLengthError, InputError, NonFinite
 from malgil.generation.sampling import choose, logprobs_of, uniforms
 from malgil.generation.settings import GenerationSettings
 from malgil.models.base import CausalLM, EncoderDecoder, Memory, Model, Output, State, parameter_device
+from malgil.runtime.device import resolve_precision
 
 END, LENGTH, STOP = "end", "length", "stop"
 M = TypeVar("M", bound=nn.Module)
@@ -61,7 +62,6 @@ def generate(
     memory: Memory | None = None,
     end_ids: Iterable[int] = (),
     vocab_size: int | None = None,
-    dtype: torch.dtype | None = None,
 ) -> list[Continuation]:
     """Continue prompts of any lengths, all at once; the samples of a prompt stand next to one another.
 
@@ -70,7 +70,6 @@ def generate(
             prompt is then the token that begins a target, and is written only where it is an end as well.
         end_ids: tokens that finish a row.
         vocab_size: only ids below are written; None: all that the model has.
-        dtype: compute in this type, on a copy of the weights (bf16 pays for batches); None: as the weights are.
 
     Raises:
         ContextLengthError: a prompt with more tokens than the model's context.
@@ -80,7 +79,7 @@ def generate(
     """
     if settings.stop:
         raise ConfigError("stop texts need a tokenizer", "generation.stop", "use generate_text, or leave them out")
-    decoder = Decoder(model, prompts, settings, memory=memory, end_ids=end_ids, vocab_size=vocab_size, dtype=dtype)
+    decoder = Decoder(model, prompts, settings, memory=memory, end_ids=end_ids, vocab_size=vocab_size)
     while not decoder.done:
         decoder.step()
     return decoder.continuations()
@@ -101,7 +100,6 @@ class Decoder:
         memory: Memory | None = None,
         end_ids: Iterable[int] = (),
         vocab_size: int | None = None,
-        dtype: torch.dtype | None = None,
     ) -> None:
         _check_prompts(prompts, model)
         _check_memory(memory, model, len(prompts))
@@ -109,7 +107,7 @@ class Decoder:
             raise ConfigError(
                 f"a beam of {settings.beam} is for models that translate", "generation.beam", "leave it out here"
             )
-        self._model, self._memory = in_precision(model, dtype), memory
+        self._model, self._memory = in_precision(model, settings.precision), memory
         self._settings, self._end_ids = settings, frozenset(end_ids)
         # a model may have more rows than its tokenizer has tokens, up to a round number
         self._vocab_size = min(model.vocab_size, vocab_size or model.vocab_size)
@@ -280,11 +278,10 @@ class Decoder:
             self._seen[:, list(self._end_ids)] = False
 
 
-def in_precision(model: M, dtype: torch.dtype | None) -> M:
-    """The model itself, or where it has another type a copy of it in that one."""
-    if dtype is None or dtype == next(model.parameters()).dtype:
-        return model
-    return copy.deepcopy(model).to(dtype)
+def in_precision(model: M, precision: str) -> M:
+    """The model itself, or where its weights have another type a copy of it in that one."""
+    dtype = resolve_precision(precision, parameter_device(model)).dtype
+    return model if dtype == next(model.parameters()).dtype else copy.deepcopy(model).to(dtype)
 
 
 def damaged(token: int) -> NonFiniteError:

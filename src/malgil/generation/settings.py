@@ -36,6 +36,11 @@ class GenerationSettings:
     length_penalty: float = setting(
         1.0, "beam search divides log p by ((5 + length) / 6)^length_penalty", low=0, high=100
     )
+    precision: str = setting(
+        "fp32",
+        "arithmetic: in fp32 a text does not depend on its batch; bf16 is faster for many; auto = bf16 where it is",
+        choices=["fp32", "bf16", "auto"],
+    )
 
     def __post_init__(self) -> None:
         if "" in self.stop:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from malgil.errors import InputError
 from malgil.generation.decode import END, STOP, Decoder
 from malgil.generation.settings import GenerationSettings
@@ -39,15 +37,13 @@ def generate_text(
     tokenizer: Tokenizer,
     prompts: Sequence[str],
     settings: GenerationSettings,
-    *,
-    dtype: torch.dtype | None = None,
 ) -> list[Completion]:
     """Continue texts, all at once; the samples of a prompt stand next to one another.
 
     A prompt is read behind the token that begins every document, so the empty prompt asks for a new one.
-    Errors and `dtype` as in `generate`.
+    Errors as in `generate`.
     """
-    decoder = _decoder(model, tokenizer, prompts, settings, dtype)
+    decoder = _decoder(model, tokenizer, prompts, settings)
     texts = [""] * (len(prompts) * settings.samples)
     for row, piece in _pieces(decoder, tokenizer, settings.stop, [p for p in prompts for _ in range(settings.samples)]):
         texts[row] += piece
@@ -62,8 +58,6 @@ def stream_text(
     tokenizer: Tokenizer,
     prompt: str,
     settings: GenerationSettings,
-    *,
-    dtype: torch.dtype | None = None,
 ) -> Iterator[str]:
     """Continue one text and hand out its pieces as they come: whole characters, and no part of a stop text.
 
@@ -76,7 +70,7 @@ def stream_text(
         raise InputError(
             f"{settings.samples} samples cannot be streamed", "generation.samples", "use generate_text, or ask for one"
         )
-    decoder = _decoder(model, tokenizer, [prompt], settings, dtype)
+    decoder = _decoder(model, tokenizer, [prompt], settings)
     return (piece for _, piece in _pieces(decoder, tokenizer, settings.stop, [prompt]))
 
 
@@ -85,11 +79,10 @@ def _decoder(
     tokenizer: Tokenizer,
     prompts: Sequence[str],
     settings: GenerationSettings,
-    dtype: torch.dtype | None,
 ) -> Decoder:
     ids = [[tokenizer.begin_id, *tail] for tail in tokenizer.encode_batch(prompts)]
     size = tokenizer.vocab_size
-    return Decoder(model, ids, settings, end_ids=[tokenizer.end_id], vocab_size=size, dtype=dtype)
+    return Decoder(model, ids, settings, end_ids=[tokenizer.end_id], vocab_size=size)
 
 
 def _pieces(

@@ -60,7 +60,6 @@ def translate_text(
     texts: Sequence[str],
     settings: GenerationSettings,
     *,
-    dtype: torch.dtype | None = None,
     tokens_per_batch: int = TOKENS_PER_BATCH,
 ) -> list[Translation]:
     """Translate texts; the results stand in the order given.
@@ -70,7 +69,6 @@ def translate_text(
 
     Args:
         source_tokenizer: of the sources; the same as `tokenizer` where both sides share one.
-        dtype: compute in this type, on a copy of the weights; None: as the weights are.
         tokens_per_batch: source tokens x hypotheses, padding included, that are computed at a time.
 
     Raises:
@@ -79,7 +77,7 @@ def translate_text(
     """
     if settings.stop:
         raise ConfigError("stop texts cannot end a translation", "generation.stop", "leave them out")
-    model = in_precision(model, dtype)
+    model = in_precision(model, settings.precision)
     encoded = _encoded(model, source_tokenizer, texts)
     width = max(settings.beam, settings.samples)
     made = [_empty(text, max(settings.n_best, settings.samples)) for text in texts]
@@ -100,13 +98,12 @@ def stream_translations(
     settings: GenerationSettings,
     *,
     batch: int = 1,
-    dtype: torch.dtype | None = None,
 ) -> Iterator[Translation]:
     """Translate lines as they come, `batch` of them at a time: with 1 each is answered before the next is asked for.
 
     Arguments and errors as in `translate_text`.
     """
-    model = in_precision(model, dtype)
+    model = in_precision(model, settings.precision)
     coming = iter(lines)
     while chunk := list(islice(coming, batch)):
         yield from translate_text(model, source_tokenizer, tokenizer, chunk, settings)
