@@ -1,6 +1,6 @@
 """Letters to phonemes on CMUdict: word and phoneme error rate of a recipe with attention.
 
-    python benchmarks/cmudict.py [RECIPE] [--stress] [--seed 1337] [--time 15m] [--threads 2] [--SECTION.NAME VALUE ...]
+    python benchmarks/cmudict.py RECIPE [--stress] [--seed 1337] [--time 15m] [--threads 2] [--SECTION.NAME VALUE ...]
 
 The dictionary's words are split 90 / 5 / 5 by a hash of the word: training, choice of weights, and the part that is
 scored once. A word counts as right if its phonemes are one of its listed pronunciations; stress marks are taken away
@@ -44,7 +44,7 @@ def part_of(word: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recipe", nargs="?", default="seq2seq-bahdanau")
+    parser.add_argument("recipe")
     parser.add_argument("--stress", action="store_true", help="keep the stress marks of vowels")
     parser.add_argument("--seed", default="1337")
     parser.add_argument("--time", default="15m")

@@ -1,6 +1,6 @@
 """Korean to English on the Python documentation and Tatoeba: BLEU and chrF for two tokenizers.
 
-    python benchmarks/korean_english.py [RECIPE] [--seed 1337] [--time 20m] [--threads 2] [--SECTION.NAME VALUE ...]
+    python benchmarks/korean_english.py RECIPE [--seed 1337] [--time 20m] [--threads 2] [--SECTION.NAME VALUE ...]
 
 Both sources are split 90 / 5 / 5 by a hash of the English sentence, so that no sentence stands in two parts: training,
 choice of weights, and the part that is scored once. Each tokenizer is trained and tried in a run of its own, with the
@@ -43,7 +43,7 @@ def part_of(english: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recipe", nargs="?", default="transformer-modern")
+    parser.add_argument("recipe")
     parser.add_argument("--seed", default="1337")
     parser.add_argument("--time", default="20m")
     parser.add_argument("--threads", default="2")

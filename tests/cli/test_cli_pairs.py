@@ -135,6 +135,7 @@ def test_attention_of_a_language_model(malgil: Malgil, run: Path, tmp_path: Path
         (["translate", "RUN", "--batch", "0"], "a batch of 0 lines"),
         (["translate", "RUN", "--n-best", "3", "--beam", "2"], "a beam of 2 cannot find 3 translations; --n-best"),
         (["translate", "RUN", "--beam", "1.5"], "--beam must be"),
+        (["translate", "RUN", "--precision", "fp8"], "unknown --precision 'fp8'; did you mean fp32?"),
         (["evaluate", "RUN", "--source", "a.ko"], "no such file or folder; a.ko; check --source"),
         (["evaluate", "RUN", "--model.d-model", "3"], "--model.d-model is not used by this command"),
     ],

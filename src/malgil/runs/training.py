@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from malgil.config import AUTO, Tree, read_yaml
 from malgil.errors import Interrupted, MalgilError, NonFiniteError, ResumeMismatch
-from malgil.models.base import count_parameters
+from malgil.models.base import Model, count_parameters
 from malgil.objectives.base import Assembled
 from malgil.report.run_report import RunFacts, render_run
 from malgil.report.words import Words, language_of
@@ -34,6 +35,7 @@ from malgil.training.checkpoint import (
     checkpoint_place,
     fault_in,
     load_checkpoint,
+    load_model,
     newest_checkpoint,
     save_checkpoint,
 )
@@ -240,19 +242,35 @@ class Session:
     def _finish(self) -> None:
         """Leave the weights that were asked for, and the report."""
         progress = self.trainer.progress
+        weights = self.trainer.weights() if self._alone else {}  # of the last step
+        self.trainer.release()
         if self.leads:
             step = self._kept_step()
-            weights = load_checkpoint(checkpoint_place(self.folder.checkpoints, step)).model
+            if not weights or step != progress.step:
+                weights = load_model(checkpoint_place(self.folder.checkpoints, step))
             save_run_weights(weights, self.folder.weights)
             if step != progress.step:
                 self._warn(
                     f"the kept weights are those of step {step}, the best of the evaluations and not the last:"
                     " evaluate on other text for a figure that nothing was selected by"
                 )
-            words, model = Words(self._language()), Run(self.folder.path, device=str(self.prepared.device)).model
-            self.sections = self.task.sections(self.prepared, model, words, self.display.say)
+            words = Words(self._language())
+            with torch.compiler.set_stance("force_eager"):  # see _sample
+                self.sections = self.task.sections(self.prepared, self._kept(weights), words, self.display.say)
             self._report()
             self.display.finished(self.folder, self.status)
+
+    @property
+    def _alone(self) -> bool:
+        """Whether all of the model is this process's."""
+        return self.prepared.world.size == 1
+
+    def _kept(self, weights: dict[str, Tensor]) -> Model:
+        """The model with the weights that the run keeps: a second one only where other processes have parts of it."""
+        if not self._alone:
+            return Run(self.folder.path, device=str(self.prepared.device)).model
+        self.trainer.load_weights(weights)
+        return self.prepared.model.eval()
 
     def _kept_step(self) -> int:
         """The step whose weights the run keeps: the best if that was asked for and it is intact, or the last."""

@@ -115,10 +115,24 @@ def load_checkpoint(place: Path) -> Snapshot:
     Raises:
         CheckpointError: it is corrupt.
     """
-    if fault := fault_in(place):
-        raise CheckpointError(f"the checkpoint is corrupt: {fault}", str(place), "use another, or train again")
+    _check(place)
     tensors = {name: load_weights(path) if (path := place / f"{name}.safetensors").exists() else {} for name in TENSORS}
     return Snapshot(**tensors, state=load_state(place))
+
+
+def load_model(place: Path) -> dict[str, Tensor]:
+    """Only the weights of a checkpoint, which may be a third of it.
+
+    Raises:
+        CheckpointError: it is corrupt.
+    """
+    _check(place)
+    return load_weights(place / "model.safetensors")
+
+
+def _check(place: Path) -> None:
+    if fault := fault_in(place):
+        raise CheckpointError(f"the checkpoint is corrupt: {fault}", str(place), "use another, or train again")
 
 
 def load_state(place: Path) -> dict[str, Any]:

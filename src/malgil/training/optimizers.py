@@ -67,6 +67,12 @@ class Optimizers:
         for optimizer in self.members:
             optimizer.zero_grad(set_to_none=True)
 
+    def release(self) -> None:
+        """Forget the state, and the gradients with it."""
+        self.zero_grad()
+        for optimizer in self.members:
+            optimizer.state.clear()
+
     def state(self) -> dict[str, Tensor]:
         """Every tensor of the state as `<parameter>.<kind>`, whole and on the CPU; a collective call when sharded."""
         return {

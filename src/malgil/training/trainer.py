@@ -328,15 +328,18 @@ class Trainer:
 
         Its `model` is what the run would keep: where weights are averaged, the averages.
         """
-        averaged = self.averages.averaged
-        weights = {name: whole(averaged.get(name, p)) for name, p in self.assembled.named_parameters()}
-        weights |= {name: whole(b) for name, b in self._saved_buffers().items()}
-        averaging = self.averages.state()
+        weights, averaging = self.weights(), self.averages.state()
         bad = next((name for name, w in (weights | averaging).items() if not w.isfinite().all()), None)
         if bad:
             raise NonFiniteError(f"weight '{bad}' is not finite", f"step {self.progress.step}", CURE)
         state = {**vars(self.progress), **state}
         return Snapshot(weights, self.optimizers.state(), self._whole_carry(), state, averaging)
+
+    def weights(self) -> dict[str, Tensor]:
+        """What the run would keep as it stands, whole and on the CPU, not copied if it lies there; collective."""
+        averaged = self.averages.averaged
+        weights = {name: whole(averaged.get(name, p)) for name, p in self.assembled.named_parameters()}
+        return weights | {name: whole(b) for name, b in self._saved_buffers().items()}
 
     def restore(self, snapshot: Snapshot) -> None:
         """Put a snapshot back, whatever the number of processes that made it."""
@@ -346,6 +349,12 @@ class Trainer:
         known = {name: snapshot.state[name] for name in vars(self.progress)}
         self.progress = Progress(**known)
         self._load_carry(snapshot.carry)
+
+    def release(self) -> None:
+        """Let go of all that only further steps need: training is over, and saved."""
+        self.optimizers.release()
+        self.averages = Averages({}, decay=None, last=None)
+        self.carry = [None] * len(self.carry)
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
         """Overwrite all weights and buffers."""

@@ -139,6 +139,7 @@ def translate(
     n_best: Int = None,
     max_tokens: Int = None,
     length_penalty: Float = None,
+    precision: str | None = None,
     batch: int | None = None,
     device: str | None = None,
     threads: Int = None,
@@ -158,6 +159,9 @@ def translate(
         The longest translation, in tokens.
     length_penalty
         Above 1 favours longer translations, below 1 shorter ones.
+    precision
+        fp32; bf16 is faster for many lines where a machine has it, and auto takes it there. In fp32 a line's
+        translation does not depend on the lines beside it.
     batch
         Lines that are read and translated together; by default 64 of a file, and each line by itself where input
         comes as it is written.
@@ -178,6 +182,7 @@ def translate(
         "generation.n_best": ("--n-best", n_best),
         "generation.max_tokens": ("--max-tokens", max_tokens),
         "generation.length_penalty": ("--length-penalty", length_penalty),
+        "generation.precision": ("--precision", precision),
     }
     given.only("generation")
     chosen = given.section("generation") | {
