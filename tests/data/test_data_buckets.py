@@ -34,7 +34,7 @@ def test_each_pair_once_and_under_the_budget(
 ) -> None:
     made = buckets(lengths, batch_tokens=batch_tokens, seed=seed)
     batches = made.epoch(epoch)
-    rows = [batches.batch(i) for i in range(len(batches))]
+    rows = [batches.group(i) for i in range(len(batches))]
     assert sorted(np.concatenate(rows).tolist()) == list(range(len(lengths)))
     assert all(len(r) == 1 or (len(r) > 0 and padded(made, r) <= batch_tokens) for r in rows)
 
@@ -42,7 +42,7 @@ def test_each_pair_once_and_under_the_budget(
 @given(LENGTHS, st.integers(1, 13), st.integers(0, 3))
 def test_rows_in_place_of_a_budget(lengths: list[tuple[int, int]], batch_size: int, epoch: int) -> None:
     batches = buckets(lengths, batch_size=batch_size).epoch(epoch)
-    rows = [batches.batch(i) for i in range(len(batches))]
+    rows = [batches.group(i) for i in range(len(batches))]
     assert sorted(np.concatenate(rows).tolist()) == list(range(len(lengths)))
     assert sorted((len(r) for r in rows), reverse=True)[: len(rows) - 1] == [batch_size] * (len(rows) - 1)
     assert len(rows) == -(-len(lengths) // batch_size)
@@ -50,7 +50,7 @@ def test_rows_in_place_of_a_budget(lengths: list[tuple[int, int]], batch_size: i
 
 def test_a_batch_is_as_full_as_the_budget_allows() -> None:
     made = buckets([(4, 6)] * 23, batch_tokens=79)
-    assert sorted(len(made.epoch(0).batch(i)) for i in range(4)) == [2, 7, 7, 7]
+    assert sorted(len(made.epoch(0).group(i)) for i in range(4)) == [2, 7, 7, 7]
 
 
 def test_little_is_padding() -> None:
@@ -58,7 +58,7 @@ def test_little_is_padding() -> None:
     made = buckets(lengths, batch_tokens=2000)
     batches = made.epoch(2)
     real = sum(s + t for s, t in lengths)
-    assert real / sum(padded(made, batches.batch(i)) for i in range(len(batches))) > 0.9
+    assert real / sum(padded(made, batches.group(i)) for i in range(len(batches))) > 0.9
 
 
 def test_epochs_and_seeds_differ_and_repeat() -> None:
@@ -66,7 +66,7 @@ def test_epochs_and_seeds_differ_and_repeat() -> None:
 
     def made(seed: int, epoch: int) -> list[frozenset[int]]:
         batches = buckets(lengths, batch_tokens=400, seed=seed).epoch(epoch)
-        return [frozenset(batches.batch(i).tolist()) for i in range(len(batches))]
+        return [frozenset(batches.group(i).tolist()) for i in range(len(batches))]
 
     first = made(5, 0)
     assert first == made(5, 0)
@@ -77,7 +77,7 @@ def test_epochs_and_seeds_differ_and_repeat() -> None:
 def test_a_run_does_not_read_from_short_to_long() -> None:
     made = buckets(many(2000), batch_tokens=600)
     batches = made.epoch(0)
-    lengths = [made.source_lengths[batches.batch(i)].max() for i in range(len(batches))]
+    lengths = [made.source_lengths[batches.group(i)].max() for i in range(len(batches))]
     assert abs(np.corrcoef(np.arange(len(lengths)), lengths)[0, 1]) < 0.3
 
 

@@ -9,37 +9,14 @@ that the batches of two epochs differ.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-import numpy.typing as npt
 
+from malgil.data.epochs import Epoch, Int64s
 from malgil.data.windows import generator
 
-Int64s = npt.NDArray[np.int64]
 #: the share by which a source may seem longer than it is
 WAVER = 0.05
 _KEY = 11  # tells these draws from others with the same seed and epoch
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """The batches of an epoch; batch b holds the pairs order[starts[b]:starts[b + 1]].
-
-    Attributes:
-        order: (pairs,) every index once.
-        starts: (batches + 1,) ascending, from 0 to the number of pairs.
-    """
-
-    order: Int64s
-    starts: Int64s
-
-    def __len__(self) -> int:
-        return len(self.starts) - 1
-
-    def batch(self, index: int) -> Int64s:
-        """The pairs of a batch (B,)."""
-        return self.order[self.starts[index] : self.starts[index + 1]]
 
 
 class Buckets:

@@ -82,7 +82,7 @@ class TranslationEvaluator:
         budget = TOKENS_PER_BATCH.get(parameter_device(model).type, TOKENS_PER_BATCH["cpu"])
         epoch = Buckets(*lengths, batch_tokens=budget).epoch(0)
         for number in range(len(epoch)):
-            pairs = [self.store.pair(int(i)) for i in epoch.batch(number)]
+            pairs = [self.store.pair(int(i)) for i in epoch.group(number)]
             cut = [(source[:most_source], target[:most_target]) for source, target in pairs]
             yield collate_pairs(cut, self.specials, self.source_specials)
 

@@ -12,7 +12,6 @@ Rows are padded on the right, and only real targets go through the output layer.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -23,7 +22,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from malgil.data.buckets import Buckets, Epoch
+from malgil.data.buckets import Buckets
+from malgil.data.epochs import Epochs
 from malgil.data.pair_store import PairStore
 from malgil.errors import ContextLengthError
 from malgil.layers.heads import IGNORED
@@ -98,16 +98,15 @@ class BucketBatches:
 
     def __init__(self, store: PairStore, specials: Specials, source_specials: Specials, plan: BatchPlan) -> None:
         self.store, self.specials, self.source_specials, self.plan = store, specials, source_specials, plan
-        self._buckets = Buckets(
+        buckets = Buckets(
             store.source_lengths + 1,
             store.target_lengths + 1,
             batch_tokens=plan.batch_tokens,
             batch_size=plan.batch_size,
             seed=plan.seed,
         )
-        self._ends: list[int] = []  # of each epoch so far, the number of batches up to its end
-        self._epochs: dict[int, Epoch] = {}  # the two read last: a step may lie in both
-        self.steps_per_epoch = len(self._epoch(0)) / plan.accumulate
+        self._epochs = Epochs(buckets.epoch)
+        self.steps_per_epoch = len(self._epochs(0)) / plan.accumulate
         n_tokens = int(store.source_lengths.sum() + store.target_lengths.sum()) + 2 * len(store)
         self.tokens_per_step = round(n_tokens / self.steps_per_epoch)
 
@@ -132,20 +131,7 @@ class BucketBatches:
     def _rows(self, step: int) -> list[Ids]:
         """The pairs (B,) of each of the step's batches, of all processes."""
         first = step * self.plan.accumulate
-        return [self._batch_rows(number) for number in range(first, first + self.plan.accumulate)]
-
-    def _batch_rows(self, number: int) -> Ids:
-        while not self._ends or self._ends[-1] <= number:
-            self._epoch(len(self._ends))
-        epoch = bisect_right(self._ends, number)
-        return self._epoch(epoch).batch(number - (self._ends[epoch - 1] if epoch else 0))
-
-    def _epoch(self, epoch: int) -> Epoch:
-        if epoch not in self._epochs:
-            self._epochs = dict([*self._epochs.items(), (epoch, self._buckets.epoch(epoch))][-2:])
-        if epoch == len(self._ends):
-            self._ends.append(len(self._epochs[epoch]) + (self._ends[-1] if self._ends else 0))
-        return self._epochs[epoch]
+        return [self._epochs.group(number) for number in range(first, first + self.plan.accumulate)]
 
 
 class SequenceToSequence(Objective[PairBatch]):
