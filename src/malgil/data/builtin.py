@@ -4,6 +4,8 @@ Two sources, read from the Python that runs: the language reference (`pydoc_data
 docstrings of the standard library (a document a module), found with `ast` so that nothing is imported or run. A
 paragraph that stands in two places is kept once: topics contain one another, and what is held out must not be in
 training too. The text differs a little between Python versions, and so does its fingerprint.
+
+The same docstrings, one by one, are the labelled set: which module does a text belong to?
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import json
 import sys
 import sysconfig
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,6 +31,8 @@ _NO_PROSE = frozenset(
 )
 _SHORTEST = 300  # characters; below it a document says little, and codecs repeat one sentence a hundred times
 _REPEATED = 60  # characters; shorter paragraphs ("See also:") may stand in many places
+_SHORTEST_LABELLED = 30  # characters of a text with a label; "Return the name." could stand anywhere
+_MODULES, _OF_EACH = 16, 120  # of the labelled set: how many modules, and texts of each at most
 
 
 @dataclass(frozen=True)
@@ -46,24 +50,43 @@ def builtin_documents() -> tuple[BuiltinDocument, ...]:
     Raises:
         DataError: this Python carries neither the topics nor the source of its standard library.
     """
+    pairs = _kept("", lambda library: sorted(_distinct([*_topics(), *_docstrings(library)])))
+    return tuple(BuiltinDocument(name, text) for name, text in pairs)
+
+
+@cache
+def builtin_labels() -> tuple[tuple[str, str], ...]:
+    """(text, module) of the built-in labelled set: first paragraphs of docstrings, in the order of the texts.
+
+    The modules are those with most of them, and of each there are so few that none outweighs the others; what stands
+    in two modules is left out. Kept in the cache as `builtin_documents` are.
+
+    Raises:
+        DataError: this Python carries no source of its standard library.
+    """
+    return tuple(_kept("-labels", _labelled))
+
+
+def held_out(name: str, share: float) -> bool:
+    """Whether a document belongs to validation: by its name alone, so that the choice outlives a change of Python."""
+    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) < share * 2**32
+
+
+def _kept(kind: str, make: Callable[[Path], list[tuple[str, str]]]) -> list[tuple[str, str]]:
+    """What `make` finds in the standard library, from the cache if it was made for this Python before."""
     library = Path(sysconfig.get_paths()["stdlib"])
     identity = hashlib.sha256(f"{_LAYOUT} {sys.version} {library}".encode()).hexdigest()[:32]
-    path = cache_folder() / "builtin" / f"{identity}.json"
+    path = cache_folder() / "builtin" / f"{identity}{kind}.json"
     pairs = _load(path)
     if pairs is None:
-        pairs = sorted(_distinct([*_topics(), *_docstrings(library)]))
+        pairs = make(library)
         if pairs:
             keep(path, json.dumps(pairs))
     if not pairs:
         raise DataError(
             "this Python carries no built-in text", str(library), "give --data a file of your own, or use CPython"
         )
-    return tuple(BuiltinDocument(name, text) for name, text in pairs)
-
-
-def held_out(name: str, share: float) -> bool:
-    """Whether a document belongs to validation: by its name alone, so that the choice outlives a change of Python."""
-    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) < share * 2**32
+    return pairs
 
 
 def _load(path: Path) -> list[tuple[str, str]] | None:
@@ -84,11 +107,38 @@ def _topics() -> Iterator[tuple[str, str]]:
 
 
 def _docstrings(library: Path) -> Iterator[tuple[str, str]]:
+    for name, path in _modules(library):
+        yield f"module:{name}", "\n\n".join(_module_docstrings(path))
+
+
+def _labelled(library: Path) -> list[tuple[str, str]]:
+    """(text, module) as `builtin_labels` has them; a package counts as one module, private ones do not count."""
+    modules_of: dict[str, set[str]] = {}
+    for name, path in _modules(library):
+        for docstring in _module_docstrings(path):
+            text = " ".join(docstring.split("\n\n")[0].split()).encode("utf-8", "replace").decode("utf-8")
+            if len(text) >= _SHORTEST_LABELLED:
+                modules_of.setdefault(text, set()).add(name.partition(".")[0])
+    texts_of: dict[str, list[str]] = {}
+    for text, (module, *others) in modules_of.items():
+        if not others and not module.startswith("_"):
+            texts_of.setdefault(module, []).append(text)
+    largest = sorted(texts_of, key=lambda module: (-len(texts_of[module]), module))[:_MODULES]
+    drawn = {module: sorted(texts_of[module], key=_lot)[:_OF_EACH] for module in largest}
+    return sorted((text, module) for module, texts in drawn.items() for text in texts)
+
+
+def _lot(text: str) -> str:
+    """An order by chance, and another one than that by which `held_out` chooses."""
+    return hashlib.sha256(f"drawn {text}".encode()).hexdigest()
+
+
+def _modules(library: Path) -> Iterator[tuple[str, Path]]:
+    """(name, file) of the modules that hold prose."""
     for path in library.rglob("*.py"):
         relative = path.relative_to(library)
         if _NO_PROSE.isdisjoint(relative.parts):
-            name = ".".join(relative.with_suffix("").parts).removesuffix(".__init__")
-            yield f"module:{name}", "\n\n".join(_module_docstrings(path))
+            yield ".".join(relative.with_suffix("").parts).removesuffix(".__init__"), path
 
 
 def _module_docstrings(path: Path) -> list[str]:

@@ -7,14 +7,15 @@ Aligned    train.en  Go.   train.ko  가.          line i of one belongs to line
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from malgil.data.readers import Tally, first_rows, no_column, read_lines, read_table, text_cell
+from malgil.data.columns import find_column, table_columns
+from malgil.data.readers import Tally, read_lines, read_table, text_cell
 from malgil.data.sources import format_of
-from malgil.errors import DataError, InputError, NotFoundError
+from malgil.errors import DataError, InputError
 
 Pair: TypeAlias = tuple[str, str]
 #: a first row of csv or tsv with two of these names columns, although nobody said so
@@ -141,13 +142,13 @@ def find_table(path: Path, source_field: str | None, target_field: str | None, t
         InputError: source and target are the same column.
         NotFoundError: no column of that name or number.
     """
-    header, columns = _columns(path, (source_field, target_field), tally)
+    header, columns = table_columns(path, (source_field, target_field), tally, _COLUMN_NAMES)
     if len(columns) < 2:
         fix = "separate source and target by a tab, or give two aligned files with --source and --target"
         raise DataError("one column where a pair needs two", str(path), fix)
     named = ("source", "target") if {"source", "target"} <= set(columns) else (columns[0], columns[1])
     source, target = (
-        default if field is None else _column(path, field, columns)
+        default if field is None else find_column(path, field, columns)
         for field, default in zip((source_field, target_field), named, strict=True)
     )
     if source == target:
@@ -162,28 +163,3 @@ def find_table(path: Path, source_field: str | None, target_field: str | None, t
 
 def _without_end(line: str) -> str:
     return line.removesuffix("\n").removesuffix("\r")
-
-
-def _columns(path: Path, fields: Sequence[str | None], tally: Tally) -> tuple[bool, list[str]]:
-    """Whether the first row names the columns, and their names, or else their numbers."""
-    if format_of(path)[0] in ("jsonl", "parquet"):
-        rows = first_rows(path, tally)
-        return True, list(dict.fromkeys(itertools.chain.from_iterable(rows)))
-    _, first = next(read_table(path, Tally(tally.allowed - tally.skipped), header=False), (0, None))
-    if first is None:
-        raise DataError("no row of data", str(path), "give a file with at least one row")
-    cells = list(first.values())
-    by_name = any(field is not None and not field.isdecimal() for field in fields)
-    if by_name or sum(cell.strip().lower() in _COLUMN_NAMES for cell in cells) >= 2:
-        return True, cells
-    return False, list(first)
-
-
-def _column(path: Path, field: str, columns: Sequence[str]) -> str:
-    if field in columns:
-        return field
-    if not field.isdecimal():
-        raise no_column(path, field, columns)
-    if not 1 <= int(field) <= len(columns):
-        raise NotFoundError(f"no column {field}", str(path), f"columns are counted from 1 to {len(columns)}")
-    return columns[int(field) - 1]

@@ -20,6 +20,17 @@ class DataSettings:
     text_field: str | None = setting(
         None, "the column with the text in jsonl, csv, tsv and parquet; by default 'text', else the only text column"
     )
+    label_field: str | None = setting(
+        None,
+        "labelled data: the column with the label, score or tags, a name or a number from 1; by default one with a "
+        "usual name such as 'label', else the one after the text",
+    )
+    pair_field: str | None = setting(
+        None, "labelled data: the column with a second text, a name or a number from 1; by default found by usual names"
+    )
+    label_separator: str | None = setting(
+        None, "labelled data: what stands between the labels of a text that has several, such as ','; JSON has lists"
+    )
     source: list[str] = setting(
         [], "pairs: files of texts to be turned into others; line i belongs to line i of the file in target"
     )

@@ -22,7 +22,6 @@ FORMATS = {
     ".parquet": "parquet",
 }
 _REFUSED = {
-    ".json": "write one object a line and name it .jsonl",
     ".zip": "unpack it and name the folder",
     ".tar": "unpack it and name the folder",
     ".tgz": "unpack it and name the folder",
@@ -35,13 +34,14 @@ _REFUSED = {
 }
 
 
-def find_files(names: Sequence[str], where: str) -> tuple[list[Path], list[str]]:
+def find_files(names: Sequence[str], where: str, *, json: bool = False) -> tuple[list[Path], list[str]]:
     """The files behind `names` in the order given (folders and globs sorted), and notes on what was named twice.
 
     Folders are searched recursively for known extensions, without hidden files. `builtin` is the caller's.
 
     Args:
         where: the setting that holds the names, for messages.
+        json: whether a file may be one JSON value, as sets of questions are; folders are never searched for those.
 
     Raises:
         DataError: a path that is missing, no regular file, of a format that is not read, or matches nothing.
@@ -59,6 +59,9 @@ def find_files(names: Sequence[str], where: str) -> tuple[list[Path], list[str]]
                 notes.append(f"{path} is named more than once and read once")
             else:
                 files[real] = path
+            if format_of(path)[0] == "json" and not json:
+                fix = "write one object a line and name it .jsonl"
+                raise DataError(".json is not a format that is read here", str(path), fix)
     return list(files.values()), notes
 
 
@@ -71,6 +74,8 @@ def format_of(path: Path) -> tuple[str, bool]:
     name = path.name.lower()
     gzipped = name.endswith(".gz")
     suffix = os.path.splitext(name.removesuffix(".gz"))[1]
+    if suffix == ".json":  # not among those that folders are searched for: most hold settings
+        return "json", gzipped
     if suffix in _REFUSED:
         raise DataError(f"{suffix} is not a format that is read here", str(path), _REFUSED[suffix])
     return FORMATS.get(suffix, "text"), gzipped
