@@ -12,6 +12,7 @@ from cyclopts import CycloptsError
 
 from malgil.cli.arguments import Given, take_settings
 from malgil.cli.commands import app
+from malgil.cli.tables import SCORES, SIGNATURES, score_lines
 from malgil.models import FAMILIES
 from malgil.runs.recipe import SECTIONS, recipe_names
 
@@ -110,6 +111,15 @@ def test_commands_are_found_wherever_they_stand(tmp_path: Path) -> None:
         [],
         ["runs"],
     ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_scores_on_pages_are_printed_so(page: Path) -> None:
+    """Every line behind `$ malgil evaluate` has a label of the command's, as wide as there."""
+    labels = {line[:-1] for line in score_lines(dict.fromkeys((*SCORES, *SIGNATURES), 7)).splitlines()}
+    shown = re.findall(r"^\$ malgil evaluate.*\n((?:.+\n)*?)(?=\n|```|\$|note:|BLEU by)", page.read_text("utf-8"), re.M)
+    figures = [line for block in shown for line in block.splitlines() if line != "..."]
+    assert [line for line in figures if not line.startswith(tuple(labels))] == []
 
 
 @pytest.mark.parametrize(

@@ -68,8 +68,12 @@ def describe(section: type) -> list[FieldInfo]:
 
 
 def nearest(name: str, options: Iterable[str], count: int = 3) -> tuple[str, ...]:
-    """The options closest in spelling to `name`, best first."""
-    return tuple(difflib.get_close_matches(name, list(options), n=count, cutoff=0.5))
+    """The options closest in spelling to `name`, best first; small and capital letters count as the same."""
+    spelt: dict[str, list[str]] = {}
+    for option in options:
+        spelt.setdefault(option.casefold(), []).append(option)
+    close = difflib.get_close_matches(name.casefold(), list(spelt), n=count, cutoff=0.5)
+    return tuple(option for key in close for option in spelt[key])[:count]
 
 
 def not_found(kind: str, name: str, options: Iterable[str], where: str = "") -> NotFoundError:
@@ -78,7 +82,7 @@ def not_found(kind: str, name: str, options: Iterable[str], where: str = "") -> 
     close = nearest(name, options)
     if close:
         fix = f"did you mean {' or '.join(close)}?"
-    elif len(options) <= 12:
+    elif len(options) <= 24:
         fix = f"known: {', '.join(options)}"
     else:
         fix = ""

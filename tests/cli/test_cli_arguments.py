@@ -92,6 +92,15 @@ def test_only_the_sections_a_command_reads() -> None:
         given.only("data")
 
 
+def test_messages_name_the_short_options_of_a_command() -> None:
+    given = spelled("--generation.n-best", "9")
+    assert given.options({"generation.beam": ("--beam", None), "generation.max_tokens": ("--max-tokens", 3)}) == {
+        "generation.max_tokens": 3
+    }
+    error = InputError("a beam of 5", "generation.n_best", "raise generation.beam, not generation.beam_size")
+    assert given.message(error) == "a beam of 5; --generation.n-best; raise --beam, not generation.beam_size"
+
+
 def test_options_that_were_meant() -> None:
     sections = {"model": ["d_model"], "training": ["batch_size"], "data": ["workers"]}
     assert settings_like("--batch-size=3", sections) == ["--training.batch-size"]

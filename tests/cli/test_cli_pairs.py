@@ -49,6 +49,14 @@ def translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+def test_two_files_are_all_that_is_needed(malgil: Malgil, tmp_path: Path) -> None:
+    """Everything else fits itself to them, the tokenizer too."""
+    korean, english = sides(tmp_path)
+    words = ["train", "seq2seq", "--source", korean, "--target", english, "--steps", 1, "--model.d-model", 8]
+    assert malgil(*words, "--model.d-hidden", 8, "--threads", 1, "--out", tmp_path / "run").status == 0
+    assert "kind: bpe" in (tmp_path / "run" / "config.yaml").read_text(encoding="utf-8")
+
+
 def give(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     """Standard input, as bytes that come from no file."""
     stream = io.TextIOWrapper(io.BytesIO(text.encode("utf-8", "surrogateescape")))
@@ -76,6 +84,30 @@ def test_translate_answers_line_by_line(malgil: Malgil, translator: Path, monkey
         assert said.out.split("\n") == [*expected, ""]
 
 
+def test_the_mark_before_the_first_line_is_no_text(
+    malgil: Malgil, translator: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give(monkeypatch, "\ufeff말길\n산은\n")
+    made = malgil("translate", translator, "--json").out.splitlines()
+    assert [json.loads(line)["source"] for line in made] == ["말길", "산은"]
+
+
+def test_a_source_that_is_cut_is_said(malgil: Malgil, translator: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The context holds 128 tokens, here characters, one of which is the end."""
+    give(monkeypatch, "말길\n" + 130 * "산" + "\n")
+    said = malgil("translate", translator, "--json")
+    assert [json.loads(line)["cut"] for line in said.out.splitlines()] == [0, 3]
+    assert "warning: line 2 is longer than the model reads: 3 of its tokens were left out" in said.err
+    assert "line 1 " not in said.err
+
+
+def test_translate_needs_standard_input(malgil: Malgil, translator: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    said = malgil("translate", translator)
+    assert said.status == 2
+    assert "there is no standard input" in said.error
+
+
 def test_n_best_and_json(malgil: Malgil, translator: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     give(monkeypatch, "말길\n산은\n")
     rows = [line.split("\t") for line in malgil("translate", translator, "--n-best", 2, "--beam", 3).out.splitlines()]
@@ -86,6 +118,15 @@ def test_n_best_and_json(malgil: Malgil, translator: Path, monkeypatch: pytest.M
     assert made["source"] == "말길"
     assert [h["text"] for h in made["hypotheses"]] == [row[2] for row in rows[:2]]
     assert made["text"] == rows[0][2]
+
+
+def test_a_tab_in_a_translation_begins_no_column(
+    malgil: Malgil, translator: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("malgil.generation.translation.line", lambda tokenizer, ids: "길\t말")
+    give(monkeypatch, "말길\n")
+    made = malgil("translate", translator, "--n-best", 2, "--beam", 2).out.splitlines()
+    assert [line.split("\t")[2:] for line in made] == [["길 말"]] * 2
 
 
 def test_bytes_that_are_no_text_are_replaced(malgil: Malgil, translator: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +175,10 @@ def test_attention_of_a_language_model(malgil: Malgil, run: Path, tmp_path: Path
         (["attention", "RUN", "말", "--out", "no/x.html"], "no such folder"),
         (["translate", "RUN", "--batch", "0"], "a batch of 0 lines"),
         (["translate", "RUN", "--n-best", "3", "--beam", "2"], "a beam of 2 cannot find 3 translations; --n-best"),
+        (["translate", "RUN", "--n-best", "9"], "a beam of 5 cannot find 9 translations; --n-best; raise --beam to 9"),
         (["translate", "RUN", "--beam", "1.5"], "--beam must be"),
+        (["evaluate", "RUN", "--beam", "0"], "--beam must be"),
+        (["evaluate", "RUN", "--data.text-field", "ko"], "this setting is of text or labels; --data.text-field; name"),
         (["translate", "RUN", "--precision", "fp8"], "unknown --precision 'fp8'; did you mean fp32?"),
         (["evaluate", "RUN", "--source", "a.ko"], "no such file or folder; a.ko; check --source"),
         (["evaluate", "RUN", "--model.d-model", "3"], "--model.d-model is not used by this command"),
@@ -161,6 +205,29 @@ def test_a_language_model_has_no_beam(malgil: Malgil) -> None:
     assert said.status == 2
     assert "--generation.beam" in said.error
     assert not Path("runs").exists()
+
+
+def test_text_is_not_trained_on_pairs(malgil: Malgil, tmp_path: Path) -> None:
+    korean, english = sides(tmp_path)
+    said = malgil("train", "gpt2", "--source", korean, "--target", english, "--steps", 1)
+    assert said.status == 2
+    assert "text is read here, and this setting is of pairs or labels; --source; give text with --data" in said.error
+
+
+def test_an_objective_is_refused_before_the_data_is_read(malgil: Malgil) -> None:
+    said = malgil("train", "transformer", "--data", "no.tsv", "--objective.name", "causal_lm", "--steps", 1)
+    assert said.status == 2
+    assert "objective CausalLanguageModelling does not fit model Transformer; models that fit: " in said.error
+
+
+def test_pairs_that_are_all_too_long(malgil: Malgil) -> None:
+    """What the message advises is an option as it is typed, and helps."""
+    Path("pairs.tsv").write_text("".join(f"말길 {i}\tthe way {i}\n" for i in range(20)), encoding="utf-8")
+    words = ["train", "transformer", "--data", "pairs.tsv", "--steps", 1, "--model.n-heads", 2, *SMALL]
+    said = malgil(*words, "--model.max-len", 3)
+    assert said.status == 2
+    assert said.error.endswith("raise --model.max-len, and --data.max-pair-len if it is set")
+    assert malgil(*words, "--model.max-len", 12, "--dry-run").status == 0
 
 
 def test_a_run_may_have_a_tokenizer_for_each_side(malgil: Malgil, tmp_path: Path, translator: Path) -> None:

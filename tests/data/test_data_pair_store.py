@@ -84,8 +84,27 @@ def test_a_text_that_becomes_no_token_is_empty(part: PairPart, code_points: Call
     assert len(store) == 4
 
 
-def test_nothing_is_left(part: PairPart, code_points: Callable[..., Any]) -> None:
-    with pytest.raises(DataError, match=r"no pair is left: 6 pairs were dropped: .*data\.max_pair_len"):
+@pytest.mark.parametrize(
+    ("source", "limits", "cure"),
+    [
+        ("가" * 9, {"longest": 5, "max_ratio": 9.0}, r"raise --model\.max-len, and --data\.max-pair-len if it is set$"),
+        ("가" * 9, {"longest": 9, "max_ratio": 1.0}, r"; raise --data\.max-ratio$"),
+    ],
+)
+def test_nothing_is_left(
+    tmp_path: Path, code_points: Callable[..., Any], source: str, limits: dict[str, float], cure: str
+) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text(f"{source}\tno\n{source}\tyes\n", encoding="utf-8")
+    part = open_all_pairs(DataSettings(paths=[str(path)]))[0]
+    with pytest.raises(DataError, match=rf"no pair is left: 2 pairs were dropped: .*{cure}"):
+        stored(part, code_points(), code_points(), **limits)
+
+
+def test_every_reason_has_a_cure(part: PairPart, code_points: Callable[..., Any]) -> None:
+    with pytest.raises(
+        DataError, match=r"no pair is left: 6 pairs were dropped: .*; give texts on both sides; raise --model"
+    ):
         stored(part, code_points(), code_points(), longest=1)
 
 

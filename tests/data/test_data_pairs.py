@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import gzip
 import json
 import tracemalloc
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from malgil.data import cache, pair_rows, readers
+from malgil.data import cache, pair_columns, pair_rows, readers
 from malgil.data.pairs import PairCorpus, PairPart, open_all_pairs, open_pairs
 from malgil.data.settings import DataSettings
 from malgil.errors import DataError, InputError, NotFoundError
@@ -42,6 +43,10 @@ def numbered(n: int) -> str:
 # -- columns ----------------------------------------------------------------------------------------
 
 
+def test_examples() -> None:
+    assert doctest.testmod(pair_columns).failed == 0
+
+
 def test_a_table_without_a_header(tmp_path: Path) -> None:
     path = write(tmp_path / "쌍.tsv", TATOEBA)
     assert whole(path) == [("Go.", "가."), ("Hi.", "안녕."), ("Run!", "뛰어!")]
@@ -67,7 +72,35 @@ def test_columns_by_name(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", f"영어\t한국어\t출처\n{TATOEBA}")
     assert whole(path, source_field="한국어", target_field="영어")[0] == ("가.", "Go.")
     assert whole(path, target_field="한국어")[0] == ("Go.", "가.")
-    assert whole(path)[0] == ("영어", "한국어")  # nobody said that these are names
+    assert whole(path)[0] == ("Go.", "가.")
+    path = write(tmp_path / "b.tsv", f"문장\t옮긴 글\t출처\n{TATOEBA}")
+    assert whole(path)[0] == ("문장", "옮긴 글")  # nobody said that these are names
+    assert whole(path, target_field="옮긴 글")[0] == ("Go.", "가.")
+
+
+@pytest.mark.parametrize("numbers", [{}, {"source_field": "1", "target_field": "2"}])
+@pytest.mark.parametrize(
+    "first, second, is_header",
+    [
+        ("German\tEnglish", "Hund\tdog", True),
+        ("독일어\t한국어", "Hund\t개", True),
+        ("source\ttarget", "he\tel", True),
+        ("no\tno", "dog\tperro", False),
+        ("English\t영어", "German\t독일어", False),  # one language: a word and its translation
+        ("English\tKorean", "German\tKorean", False),  # what language each row is in
+        ("it\tes", "he\tel", False),
+        ("it\tes", "dog\tperro", "unless by number"),
+        ("ko\ten", "가다\tgo", "unless by number"),
+        ("q\ta", "Go.\t가.", "unless by number"),
+    ],
+)
+def test_words_that_might_be_names(
+    tmp_path: Path, first: str, second: str, is_header: bool | str, numbers: dict[str, str]
+) -> None:
+    path = write(tmp_path / "a.tsv", f"{first}\n{second}\n끝\tend\n")
+    rows = [tuple(row.split("\t")) for row in (first, second, "끝\tend")]
+    expected = not numbers if is_header == "unless by number" else is_header
+    assert whole(path, **numbers) == (rows[1:] if expected else rows)
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz", "parquet", "csv.gz"])
@@ -91,6 +124,40 @@ def test_columns_called_source_and_target_come_before_the_first_two(tmp_path: Pa
     path = write(tmp_path / "a.jsonl", '{"id": "7", "target": "가.", "source": "Go."}\n')
     assert whole(path) == [("Go.", "가.")]
     assert whole(write(tmp_path / "b.jsonl", '{"q": "Go.", "a": "가."}\n')) == [("Go.", "가.")]
+    assert whole(write(tmp_path / "c.jsonl", '{"tgt": "가.", "note": "", "src": "Go."}\n')) == [("Go.", "가.")]
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("a.jsonl", '{"id": 1, "en": "Go.", "ko": "가."}\n'),
+        ("a.csv", "id,en,ko\n1,Go.,가.\n"),
+        ("a.csv", "no,english,korean\n1,Go.,가.\n"),
+        ("a.jsonl", '{"id": 1, "first": "Go.", "tags": ["a"], "second": "가."}\n'),
+        ("a.jsonl", '{"id": "1", "first": "Go.", "second": "가."}\n'),
+        ("a.tsv", "Go.\t가.\tCC-BY\n"),
+    ],
+)
+def test_columns_of_numbers_are_no_texts(tmp_path: Path, name: str, content: str) -> None:
+    assert whole(write(tmp_path / name, content)) == [("Go.", "가.")]
+
+
+def test_numbers_are_texts_where_nothing_else_is(tmp_path: Path) -> None:
+    assert whole(write(tmp_path / "a.jsonl", '{"digits": "12", "reading": "십이"}\n')) == [("12", "십이")]
+    assert whole(write(tmp_path / "a.csv", "12,십이\n7,칠\n"))[0] == ("12", "십이")
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("a.jsonl", '{"translation": {"en": "Go.", "ko": "가."}}\n', r'one column .*such as \{"source": "\.\.\."'),
+        ("a.jsonl", '{"id": 1, "translation": {"ko": "가."}}\n', r"no two columns hold text.*such as.*: id, tr"),
+        ("a.csv", "말길\n", "separate source and target by a comma"),
+    ],
+)
+def test_a_file_that_holds_no_two_texts(tmp_path: Path, name: str, content: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        whole(write(tmp_path / name, content))
 
 
 def test_columns_that_are_not_there(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from malgil.data.pair_store import PairStore, pair_store
 from malgil.data.pairs import open_all_pairs
 from malgil.data.settings import DataSettings
 from malgil.errors import InputError
-from malgil.evaluation import translation
+from malgil.evaluation import targets, translation
 from malgil.evaluation.translation import PairScore, TranslationEvaluator, score_translations
 from malgil.models.base import EncoderDecoder, Memory, Output
 from malgil.objectives.base import Specials
@@ -116,7 +116,7 @@ def test_every_target_token_is_scored_once(
     budget: int, logits: int, tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(translation, "TOKENS_PER_BATCH", {"cpu": budget})
-    monkeypatch.setattr(translation, "LOGITS", logits)
+    monkeypatch.setattr(targets, "LOGITS", logits)
     model = toy(tokenizer)
     nll, right, count = one_by_one(model, tokenizer, PAIRS)
     assert 0 < right < count  # a loop that finds nothing right shows nothing

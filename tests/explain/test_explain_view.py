@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,8 @@ from malgil.explain.view import view_language, view_translation
 from malgil.generation.settings import GenerationSettings
 from malgil.generation.translation import translate_text
 from malgil.models import build_model, family
-from malgil.models.base import Model
+from malgil.models.base import CausalLM, EncoderDecoder, Model
+from malgil.runs.recipe import recipe, recipe_names
 from malgil.text.tokenizer import Tokenizer
 
 SOURCE, TARGET = "옛날 호랑이", "once tigers"
@@ -98,14 +101,51 @@ def test_an_alignment_by_hand(make) -> None:
     torch.testing.assert_close(mixed, context[0])
 
 
-def test_without_a_target_the_model_translates(make) -> None:
+def biased(tokenizer: Tokenizer, token: int, by: float) -> EncoderDecoder:
+    """A small Transformer that writes a token always, or never."""
+    name, settings = TRANSLATORS["transformer"]
+    model = built(name, {**settings, "max_len": 8, "output_bias": True}, tokenizer)
+    assert isinstance(model, EncoderDecoder)
+    with torch.no_grad():
+        model.output_bias[token] = by
+    return model
+
+
+@pytest.mark.parametrize("how", [None, GenerationSettings(beam=3), GenerationSettings(temperature=0.0, max_tokens=5)])
+def test_a_translation_that_fills_its_room_has_no_end(make, how: GenerationSettings | None) -> None:
     tokenizer = make("char")
-    model = built(*TRANSLATORS["transformer"], tokenizer)
-    how = GenerationSettings(temperature=0.0, max_tokens=5)
-    written = translate_text(model, tokenizer, tokenizer, [SOURCE], how)[0].text
-    view = view_translation(model, tokenizer, tokenizer, SOURCE, settings=how)
-    assert view.title == f"{SOURCE} → {written}"
-    assert len(view.groups[0].rows) == len(tokenizer.encode(written)) + 1
+    model = biased(tokenizer, tokenizer.end_id, -100)
+    view = view_translation(model, tokenizer, tokenizer, "옛날", settings=how)
+    n_written = 5 if how and how.max_tokens == 5 else 8  # the context
+    written = view.group("cross").rows
+    assert len(written) == n_written
+    assert "</s>" not in written
+    assert view.title == f"옛날 → {''.join(written).replace('·', ' ')}"
+    assert view.group("decoder self").rows == ["<s>", *written[:-1]]
+
+
+def test_a_translation_that_ends_has_an_end(make) -> None:
+    tokenizer = make("char")
+    model = biased(tokenizer, tokenizer.end_id, 100)
+    view = view_translation(model, tokenizer, tokenizer, "호랑이")
+    assert view.title == "호랑이 → "
+    assert view.group("cross").rows == ["</s>"]
+    assert view.group("decoder self").rows == ["<s>"]
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_rows_are_the_tokens_that_were_written(make, beam: int) -> None:
+    """First bytes of syllables, which stand for other tokens once they are text."""
+    tokenizer = make("bpe")
+    first = next(i for i in range(tokenizer.vocab_size) if tokenizer.piece(i) == "옛".encode()[:1])
+    model = biased(tokenizer, first, 100)
+    how = GenerationSettings(temperature=0.0, beam=beam, max_tokens=4)
+    (made,) = translate_text(model, tokenizer, tokenizer, ["on"], how)
+    assert made.ids == (first,) * 4
+    assert tokenizer.encode(made.text) != [first] * 4
+    view = view_translation(model, tokenizer, tokenizer, "on", settings=how)
+    assert view.title == f"on → {made.text}"
+    assert len(view.group("cross").rows) == 4
 
 
 def test_a_model_without_attention_names_those_that_have(make) -> None:
@@ -114,6 +154,23 @@ def test_a_model_without_attention_names_those_that_have(make) -> None:
         view_language(built("rnn_lm", {"d_model": 8}, tokenizer), tokenizer, "호랑이")
     with pytest.raises(ConfigError, match="Seq2Seq has no attention"):
         view_translation(built("seq2seq", {"d_model": 8}, tokenizer), tokenizer, tokenizer, SOURCE, TARGET)
+
+
+def test_the_recipes_that_are_named_are_those_with_attention(make) -> None:
+    tokenizer = make("char")
+    with pytest.raises(ConfigError) as caught:
+        view_language(built("rnn_lm", {"d_model": 8}, tokenizer), tokenizer, "호랑이")
+    named = set(re.findall(r"[\w-]+", caught.value.fix.partition(": ")[2])) - {"or"}
+    assert named == {name for name in recipe_names() if _can_be_looked_at(name, tokenizer)}
+
+
+def _can_be_looked_at(recipe_name: str, tokenizer: Tokenizer) -> bool:
+    tree = recipe(recipe_name)["model"]
+    shape = {key: value for key, value in tree.items() if value != "auto" and key != "name"}
+    with torch.device("meta"):
+        model = built(tree["name"], shape, tokenizer)
+    watched = any(callable(getattr(module, "weights", None)) for module in model.modules())
+    return watched and isinstance(model, CausalLM | EncoderDecoder)
 
 
 def test_what_cannot_be_looked_at(make) -> None:

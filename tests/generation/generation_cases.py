@@ -33,7 +33,8 @@ _TRANSLATORS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 _listed = {name for name, _ in [*_WIRINGS.values(), *_TRANSLATORS.values()]}
 _translate = {name for name, listed in FAMILIES.items() if issubclass(listed.model, EncoderDecoder)}
-WIRINGS = {**_WIRINGS, **{name: (name, {}) for name in FAMILIES if name not in _listed | _translate}}
+_write = {name for name, listed in FAMILIES.items() if issubclass(listed.model, CausalLM)}
+WIRINGS = {**_WIRINGS, **{name: (name, {}) for name in _write - _listed}}
 TRANSLATORS = {**_TRANSLATORS, **{name: (name, {}) for name in _translate - _listed}}
 ATTENTION = [case for case, (name, _) in WIRINGS.items() if name != "rnn_lm"]
 

@@ -113,7 +113,8 @@ def test_the_same_hypotheses_with_the_same_scores(marian: Any, beam: int, liking
         do_sample=False,
         max_new_tokens=10,
         length_penalty=0.0,  # its penalty has another form
-        bad_words_ids=None,
+        bad_words_ids=[[BEGIN]],  # the token that begins a translation is never a part of it
+        renormalize_logits=True,
         forced_eos_token_id=None,
         return_dict_in_generate=True,
         output_scores=True,

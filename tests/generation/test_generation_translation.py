@@ -137,7 +137,7 @@ def test_samples_differ_and_repeat(tokenizer: Tokenizer) -> None:
 def test_a_source_longer_than_the_context_is_cut_and_said_so(tokenizer: Tokenizer, beam: int) -> None:
     model = Echo(tokenizer.vocab_size, context=7)
     made = translate_text(model, tokenizer, tokenizer, ["가나다", "가나"], replace(GREEDY, beam=beam))
-    assert [(t.text, t.cut, t.source) for t in made] == [("가나", True, "가나다"), ("가나", False, "가나")]
+    assert [(t.text, t.cut, t.source) for t in made] == [("가나", 3, "가나다"), ("가나", 0, "가나")]
     assert model.sources_read == [(2, 7)]
 
 

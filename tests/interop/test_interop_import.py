@@ -88,7 +88,7 @@ def test_spellings_of_the_rotations(values: dict[str, Any], tmp_path: Path) -> N
         ("gpt2", {"scale_attn_weights": False}, "scale_attn_weights"),
         ("gpt2", {"scale_attn_weights": 1}, "scale_attn_weights"),
         ("gpt2", {"activation_function": "relu"}, "relu"),
-        ("gpt2", {"model_type": "bert"}, "bert"),
+        ("gpt2", {"model_type": "t5"}, "t5"),
         ("gpt2", {"model_type": ["gpt2"]}, "model_type"),
         ("gpt2", {"n_layer": ...}, "n_layer"),
         ("gpt2", {"n_layer": True}, "n_layers"),

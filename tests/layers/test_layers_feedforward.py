@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from malgil.errors import NotFoundError
-from malgil.layers.feedforward import FeedForward, SwiGLU, gelu
+from malgil.layers.feedforward import FeedForward, GeGLU, SwiGLU, gelu
 
 
 def test_swiglu_equals_its_equation() -> None:
@@ -20,6 +20,16 @@ def test_swiglu_equals_its_equation() -> None:
     expected = (gate / (1 + (-gate).exp()) * (x @ layer.up.weight.T)) @ layer.down.weight.T
     torch.testing.assert_close(layer(x), expected)
     assert sorted(layer.state_dict()) == ["down.weight", "gate.weight", "up.weight"]
+
+
+def test_geglu_equals_its_equation() -> None:
+    torch.manual_seed(1)
+    layer = GeGLU(5, 7)
+    x = torch.randn(2, 3, 5)
+    a, b = x @ layer.up.weight[:7].T, x @ layer.up.weight[7:].T
+    expected = (a * 0.5 * (1 + torch.erf(a / math.sqrt(2))) * b) @ layer.down.weight.T
+    torch.testing.assert_close(layer(x), expected)
+    assert sorted(layer.state_dict()) == ["down.weight", "up.weight"]
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -154,6 +154,7 @@ def test_attention_can_be_watched_by_hooks() -> None:
         ({"input_feeding": True}, "input_feeding"),
         ({"input_feeding": True, "attention": "dot", "wiring": "bahdanau"}, "input_feeding"),
         ({"attention": "dot", "bidirectional": True}, "dot"),
+        ({"wiring": "bahdanau"}, "wiring bahdanau says where attention stands"),
     ],
 )
 def test_settings_that_do_not_go_together(settings: dict[str, Any], said: str) -> None:

@@ -184,7 +184,7 @@ def test_loss_is_cross_entropy_of_the_logits(name: str) -> None:
     rows = [np.random.default_rng(n).integers(0, 23, n) for n in (8, 5, 2)]
     batch = collate([window(row.tolist()) for row in rows], ONE, respect=True)
     objective = CausalLanguageModelling(ONE)
-    check_fit(objective, model, {n: f.model for n, f in FAMILIES.items()})
+    check_fit(type(objective), type(model), {n: f.model for n, f in FAMILIES.items()})
     sums, carry = objective.loss(Assembled(model, {}), batch, None)
     mask = batch.token_mask if name == "rnn_lm" else None
     logits = model.logits(model(batch.tokens, token_mask=mask).hidden)
@@ -246,7 +246,7 @@ def test_an_unfit_model_is_refused_by_name() -> None:
             raise NotImplementedError
 
     with pytest.raises(ConfigError, match=r"does not fit model Encoder; models that fit: .*gpt2.*llama"):
-        check_fit(CausalLanguageModelling(ONE), Encoder(), {n: f.model for n, f in FAMILIES.items()})
+        check_fit(CausalLanguageModelling, Encoder, {n: f.model for n, f in FAMILIES.items()})
 
 
 def test_rows_of_a_stream_begin_anew_now_and_then(store: TokenStore) -> None:

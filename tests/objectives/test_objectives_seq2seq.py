@@ -300,5 +300,5 @@ def test_pairs_that_do_not_fit_the_model_are_refused(store: PairStore) -> None:
 def test_a_model_without_an_encoder_is_refused() -> None:
     lm = build_model("gpt2", family("gpt2").config(n_layers=1, n_heads=1, d_model=4, max_len=4), 9)
     with pytest.raises(ConfigError, match="SequenceToSequence does not fit model GPT2"):
-        check_fit(SequenceToSequence(ONE), lm, {name: f.model for name, f in FAMILIES.items()})
-    check_fit(SequenceToSequence(ONE), Averager(9), {})
+        check_fit(SequenceToSequence, type(lm), {name: f.model for name, f in FAMILIES.items()})
+    check_fit(SequenceToSequence, Averager, {})

@@ -23,6 +23,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "rnn": RECURRENT,
     "gru": RECURRENT,
     "lstm": RECURRENT,
+    "bert": ATTENTION,
+    "birnn": RECURRENT,
     "seq2seq-bahdanau": {"d_model": 16, "max_len": 40, "dropout": 0.1},
     "transformer": {**ATTENTION, "max_len": 40},
 }

@@ -43,7 +43,9 @@ def assert_same(one: Path, two: Path, tolerance: float = 1e-5) -> None:
     assert all((a[k] - b[k]).abs().max() < 100 * tolerance for k in a)
 
 
-@pytest.mark.parametrize(("recipe", "shard"), [*BOTH, ("seq2seq-bahdanau", False), ("transformer", True)])
+@pytest.mark.parametrize(
+    ("recipe", "shard"), [*BOTH, ("seq2seq-bahdanau", False), ("transformer", True), ("bert", True)]
+)
 def test_two_processes_take_the_steps_of_one(recipe: str, shard: bool, corpus: Path, tmp_path: Path) -> None:
     alone(recipe, corpus, tmp_path / "one")
     words = without_dropout(recipe, corpus, tmp_path / "two", shard=shard)
@@ -52,7 +54,7 @@ def test_two_processes_take_the_steps_of_one(recipe: str, shard: bool, corpus: P
     # only the leader speaks and writes
     assert (tmp_path / "log.1").read_text(encoding="utf-8") == ""
     assert (tmp_path / "two" / "samples.jsonl").read_text(encoding="utf-8").count("\n") == (
-        6 if recipe in OF_PAIRS else 2
+        6 if recipe in (*OF_PAIRS, "bert") else 2
     )
     assert steps_saved(tmp_path / "two") == steps_saved(tmp_path / "one")
 

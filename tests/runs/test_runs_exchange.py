@@ -89,6 +89,29 @@ def test_an_imported_translator(two: bool, tmp_path: Path) -> None:
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
+def test_an_imported_encoder(tmp_path: Path) -> None:
+    """What can be done with it today, said in one line each where it cannot."""
+    source, out, text = tmp_path / "theirs", tmp_path / "run", tmp_path / "text.txt"
+    text.write_text(TEXT, encoding="utf-8")
+    tokenizer = train_tokenizer([TEXT], TokenizerSettings(kind="bpe", vocab_size=300))
+    config = family("bert").config(n_layers=1, n_heads=2, d_model=12, max_len=30)
+    model = build_model("bert", config, tokenizer.vocab_size)
+    export_model(model, config, tokenizer, source)
+    assert "bit for bit" in import_run(source, out)
+    run = Run(out, threads=1)
+    assert run.config["recipe"] == "bert"
+    tokens = torch.tensor([run.tokenizer.encode("말길은 길다")])
+    with torch.no_grad():
+        assert torch.equal(run.model(tokens).hidden, model.eval()(tokens).hidden)
+    with pytest.raises(ConfigError, match=r"does not continue a text.*a vector for each token"):
+        run.generate("말길")
+    with pytest.raises(ConfigError, match=r"does not turn one text into another.*a vector for each token"):
+        run.translate("말길")
+    with pytest.raises(ConfigError, match="the tokenizer has no token for what is hidden"):
+        run.evaluate(text)
+    assert "equal bit for bit" in export_run(out, tmp_path / "back")
+
+
 def test_the_run_is_complete_and_repeatable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its config.yaml has every setting, none of them open, and serves as --config for training the same model anew."""
     monkeypatch.chdir(tmp_path)

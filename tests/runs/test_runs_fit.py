@@ -63,6 +63,26 @@ def test_the_sizes_that_were_measured_come_out() -> None:
     assert 0.95 <= short["training"]["beta2"] < long["training"]["beta2"] <= 0.99
 
 
+@pytest.mark.parametrize(("epochs", "dropout"), [(3, 0.0), (10, 0.1), (20, 0.2)])
+@pytest.mark.parametrize("size", [{}, {"d_model": 48}, {"d_model": 48, "n_layers": 1, "n_heads": 4, "d_ff": 96}])
+@pytest.mark.parametrize("recipe", ["seq2seq-bahdanau", "transformer"])
+def test_dropout_follows_from_how_often_the_text_is_read(
+    recipe: str, size: dict[str, int], epochs: int, dropout: float
+) -> None:
+    """Also where the size was named."""
+    size = {key: value for key, value in size.items() if recipe == "transformer" or not key.startswith(("n_", "d_ff"))}
+    tree = compose(recipe, [], {"model": size, "training": {"epochs": float(epochs)}})
+    said = fit.fit_pairs(
+        tree,
+        n_tokens=10**6,
+        device="cpu",
+        rate=lambda: CORE,
+        count=lambda m: _block_parameters(m, (67, None)),
+    )
+    assert tree["model"]["dropout"] == dropout
+    assert f"dropout {dropout}" in said[0]
+
+
 def test_what_is_named_stays() -> None:
     tree = compose(
         "gpt", [], {"model": {"d_model": 72, "n_heads": 3, "d_ff": 100}, "training": {"batch_size": 7, "seconds": 60.0}}

@@ -1,4 +1,4 @@
-"""Every recipe builds, trains two steps and writes text; a new file in recipes/ is tested by itself."""
+"""Every recipe builds, trains two steps and writes text where it can; a new file in recipes/ is tested by itself."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ TEXT = "말길은 글이 가는 길이다. ㅋㅋ 낱말이 모여 글이 된다
 
 PAIRS = "말길\tthe way of words\n산은 높다\tmountains are high\n물이 흐른다\twater flows\n" * 30
 OF_PAIRS = [name for name in recipe_names() if recipe(name)["objective"]["name"] == "seq2seq"]
+OF_GAPS = [name for name in recipe_names() if recipe(name)["objective"]["name"] == "masked_lm"]
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -26,8 +27,9 @@ def test_builds_and_runs_two_steps(name: str, tmp_path: Path) -> None:
     assert run.config["recipe"] == name
     assert [line["step"] for line in run.metrics][-1] == 2
     assert "auto" not in str({k: v for k, v in run.config.items() if k not in ("training", "description")})
-    write = run.translate if name in OF_PAIRS else run.generate
-    assert isinstance(write("말길", max_tokens=3), str)
+    if name not in OF_GAPS:
+        write = run.translate if name in OF_PAIRS else run.generate
+        assert isinstance(write("말길", max_tokens=3), str)
     assert run.evaluate()["loss"] > 0
     assert (out / "report.html").stat().st_size > 1000
 

@@ -71,7 +71,17 @@ def copied(whole: dict[str, Path], tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("recipe", "step"),
-    [("gpt2", 8), ("rnn", 4), ("gru", 11), ("gpt", 7), ("lstm", 6), ("seq2seq-bahdanau", 8), ("transformer", 7)],
+    [
+        ("gpt2", 8),
+        ("rnn", 4),
+        ("gru", 11),
+        ("gpt", 7),
+        ("lstm", 6),
+        ("seq2seq-bahdanau", 8),
+        ("transformer", 7),
+        ("bert", 8),
+        ("birnn", 5),
+    ],
 )
 def test_a_broken_run_ends_with_the_same_bits(
     recipe: str, step: int, whole: dict[str, Path], corpus: Path, tmp_path: Path

@@ -55,7 +55,7 @@ class Given:
         return {key.partition(".")[2]: value for key, value in self.values.items() if key.partition(".")[0] == name}
 
     def options(self, options: dict[str, tuple[str, Any]]) -> dict[str, Any]:
-        """The short options that were given, by the names of their settings.
+        """The short options that were given, by the names of their settings; messages name the others so, too.
 
         Args:
             options: setting -> (the short option, its value or None).
@@ -71,7 +71,7 @@ class Given:
                         f"{flag} and {self.spelled[name]} are the same setting", fix="leave one of them out"
                     )
                 chosen[name] = value
-                self.spelled[name] = flag
+            self.spelled.setdefault(name, flag)
         return chosen
 
     def only(self, *sections: str) -> None:

@@ -13,7 +13,7 @@ import sys
 import warnings
 
 from cyclopts import CycloptsError
-from cyclopts.exceptions import UnknownOptionError
+from cyclopts.exceptions import MissingArgumentError, UnknownOptionError
 
 from malgil.cli.arguments import settings_like, take_settings
 from malgil.cli.commands import app, given
@@ -79,8 +79,18 @@ def _usage(error: CycloptsError) -> str:
         meant = settings_like(match[0], _setting_names())
         if meant:
             return f"unknown option {match[0]}; did you mean {' or '.join(meant)}?"
+    if isinstance(error, MissingArgumentError):
+        sentences[0] = _missing(error)
     parts = [s[0].lower() + s[1:] for s in sentences if s]
     return "; ".join([part.rstrip(". ,") for part in parts[:2]] + ["--help shows what there is"])
+
+
+def _missing(error: MissingArgumentError) -> str:
+    """An option that stands without its value, or what a command cannot do without."""
+    if error.keyword is not None:
+        return f"{error.keyword} needs a value"
+    name = "" if error.argument is None else error.argument.name
+    return f"{' '.join(error.command_chain or ())} needs {name}, which is not given"
 
 
 def _setting_names() -> dict[str, list[str]]:

@@ -14,38 +14,40 @@ from malgil.errors import MalgilError
 from malgil.runs.folder import RunFolder, find_runs
 
 _HEAD = ("run", "recipe", "started", "status", "steps", "parameters", "best val loss", "bits/byte")
-_SCORES = {
+#: figures of an evaluation in the order in which they are shown, and what they are called
+SCORES = {
     "loss": "loss (nats a token)",
     "perplexity": "perplexity",
     "accuracy": "tokens right",
     "bleu": "BLEU",
     "chrf": "chrF",
     "exact_match": "exactly right",
-    "token_error_rate": "word edits a word",
+    "token_error_rate": "edits a word",
     "beam": "translated with a beam of",
     "bits_per_byte": "bits per byte",
     "carried_loss": "loss with carried state",
+    "masked": "hidden tokens",
     "tokens": "tokens",
     "bytes": "bytes",
     "unknown": "unknown tokens",
 }
-
-
-_SIGNATURES = {"bleu_signature": "BLEU, how", "chrf_signature": "chrF, how"}
+SIGNATURES = {"bleu_signature": "BLEU, how", "chrf_signature": "chrF, how"}
 
 
 def score_lines(result: dict[str, Any]) -> str:
     """A score, a figure a line."""
     lines = []
-    for key, label in _SCORES.items():
+    for key, label in SCORES.items():
         if (value := result.get(key)) is not None:
             lines.append(f"{label:<26} {value:,}" if isinstance(value, int) else f"{label:<26} {value:.4f}")
         elif key == "bits_per_byte" and (reason := result.get("not_comparable")):
             lines.append(f"{label:<26} {reason}")
-    lines += [f"{label:<26} {result[key]}" for key, label in _SIGNATURES.items() if key in result]
+    lines += [f"{label:<26} {result[key]}" for key, label in SIGNATURES.items() if key in result]
     by_length = result.get("bleu_by_source_words", [])
     if len(by_length) > 1:
         lines += ["", "BLEU by length of the source", *_length_lines(by_length)]
+    if cut := result.get("cut_sources"):
+        lines.append(f"note: {cut:,} of the sources are longer than the model reads; their ends were left out")
     if caution := result.get("caution"):
         lines.append(f"note: {caution}")
     return "\n".join(lines)

@@ -6,8 +6,10 @@ import json
 import os
 import stat
 import sys
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from malgil.errors import InputError
 from malgil.runs.run import Run
 from malgil.text.tokenizer import clean
 
@@ -43,27 +45,50 @@ def write_all(run: Run, prompts: list[str], settings: dict[str, Any], *, as_json
 
 
 def write_translations(
-    run: Run, lines: BinaryIO, settings: dict[str, Any], *, batch: int | None, as_json: bool
+    run: Run, lines: BinaryIO | None, settings: dict[str, Any], *, batch: int | None, as_json: bool
 ) -> None:
     """A line of output for every line of input, as soon as its batch is there; `n_best` lines of three columns each.
 
     Args:
+        lines: standard input; None where it is closed.
         batch: lines at a time; None = 64 of a file, one of what comes as it is written.
+
+    Raises:
+        InputError: there is no standard input.
     """
+    if lines is None:
+        raise InputError("there is no standard input", "malgil translate", "give it lines: ... < FILE")
     if batch is None:
         batch = FILE_BATCH if stat.S_ISREG(os.fstat(lines.fileno()).st_mode) else 1
     several = run.generation_settings(**settings).n_best > 1
-    sources = (_sound([line.decode("utf-8", "surrogateescape").rstrip("\r\n")])[0] for line in lines)
-    for number, made in enumerate(run.translate_lines(sources, batch, **settings), start=1):
+    for number, made in enumerate(run.translate_lines(_texts(lines), batch, **settings), start=1):
+        if made.cut:
+            print(
+                f"warning: line {number} is longer than the model reads: {made.cut:,} of its tokens were left out",
+                file=sys.stderr,
+            )
         if as_json:
-            hypotheses = [{"text": h.text, "score": h.score} for h in made.hypotheses]
-            print(json.dumps({"source": made.source, "text": made.text, "hypotheses": hypotheses}, ensure_ascii=False))
+            line = {
+                "source": made.source,
+                "text": made.text,
+                "finish_reason": made.finish_reason,
+                "cut": made.cut,
+                "hypotheses": [{"text": h.text, "score": h.score} for h in made.hypotheses],
+            }
+            print(json.dumps(line, ensure_ascii=False))
         elif several:
             for hypothesis in made.hypotheses:
-                print(f"{number}\t{hypothesis.score:.4f}\t{hypothesis.text}")
+                print(number, f"{hypothesis.score:.4f}", hypothesis.text.replace("\t", " "), sep="\t")
         else:
             print(made.text)
         sys.stdout.flush()
+
+
+def _texts(lines: BinaryIO) -> Iterator[str]:
+    """Lines without their ends, and without the mark that some programs put before the first."""
+    for number, line in enumerate(lines):
+        text = line.decode("utf-8", "surrogateescape").rstrip("\r\n")
+        yield _sound([text if number else text.removeprefix("\ufeff")])[0]
 
 
 def _sound(prompts: list[str]) -> list[str]:

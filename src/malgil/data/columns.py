@@ -24,16 +24,34 @@ def table_columns(
         DataError: no row.
     """
     if format_of(path)[0] in ("jsonl", "parquet"):
-        rows = first_rows(path, tally)
-        return True, list(dict.fromkeys(itertools.chain.from_iterable(rows)))
-    _, first = next(read_table(path, Tally(tally.allowed - tally.skipped), header=False), (0, None))
-    if first is None:
-        raise DataError("no row of data", str(path), "give a file with at least one row")
-    cells = list(first.values())
+        return True, named_columns(path, tally)
+    (cells,) = first_cells(path, 1, tally)
     by_name = any(field is not None and not field.isdecimal() for field in fields)
     if by_name or sum(cell.strip().lower() in usual for cell in cells) >= 2:
         return True, cells
-    return False, list(first)
+    return False, [str(number) for number in range(1, len(cells) + 1)]
+
+
+def named_columns(path: Path, tally: Tally) -> list[str]:
+    """The columns of a jsonl or parquet file, judged by its first rows.
+
+    Raises:
+        DataError: no row.
+    """
+    return list(dict.fromkeys(itertools.chain.from_iterable(first_rows(path, tally))))
+
+
+def first_cells(path: Path, count: int, tally: Tally) -> list[list[str]]:
+    """The first rows of a csv or tsv file, at most so many, whatever they are.
+
+    Raises:
+        DataError: no row.
+    """
+    table = read_table(path, Tally(tally.allowed - tally.skipped), header=False)
+    rows = [list(row.values()) for _, row in itertools.islice(table, count)]
+    if not rows:
+        raise DataError("no row of data", str(path), "give a file with at least one row")
+    return rows
 
 
 def find_column(path: Path, field: str, columns: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ from typing import TypeVar
 from malgil.data.builtin import builtin_documents, held_out
 from malgil.data.cache import remembered
 from malgil.data.readers import Tally, cut_chunks, read_documents
-from malgil.data.settings import DataSettings
+from malgil.data.settings import OF_LABELS, OF_PAIRS, DataSettings
 from malgil.data.sources import BUILTIN, find_files, format_of
 from malgil.errors import DataError, InputError
 from malgil.runtime.files import sha256
@@ -127,11 +127,10 @@ def open_corpus(settings: DataSettings) -> Corpus:
     Raises:
         DataError: nothing to read, a file that cannot be used, or too little text to hold some out.
         InputError: a validation file that is also training data.
+        ConfigError: settings of pairs or labels.
         NotFoundError: no column with the name that was given.
     """
-    if not settings.paths:
-        raise DataError("no data was named", "data.paths", "give --data with files, folders, globs or 'builtin'")
-    files, notes = find_files(settings.paths, "--data")
+    files, notes = _named_files(settings)
     given, more = find_files(settings.validation, "--data.validation")
     notes += more
     refuse_overlap(files, given, settings)
@@ -155,11 +154,9 @@ def open_whole(settings: DataSettings) -> tuple[Part, tuple[str, ...]]:
     """All the text that `settings.paths` names as one part, nothing held out, and the notes.
 
     Raises:
-        DataError, NotFoundError: as `open_corpus`.
+        DataError, ConfigError, NotFoundError: as `open_corpus`.
     """
-    if not settings.paths:
-        raise DataError("no data was named", "data.paths", "give --data with files, folders, globs or 'builtin'")
-    files, notes = find_files(settings.paths, "--data")
+    files, notes = _named_files(settings)
     tally = Tally(settings.skip_bad)
     facts = {path: _facts(path, settings, tally) for path in files}
     builtin = tuple(range(len(builtin_documents()))) if BUILTIN in settings.paths else ()
@@ -241,6 +238,18 @@ def refuse_change(path: Path, stamp: tuple[int, int]) -> None:
 
 
 # ---------------------------------------------------------------------------------------------
+
+
+def _named_files(settings: DataSettings) -> tuple[list[Path], list[str]]:
+    """What `find_files` finds for `settings.paths`."""
+    settings.refuse(
+        (*OF_PAIRS, *OF_LABELS),
+        "text is read here, and this setting is of pairs or labels",
+        "give text with --data, or train a recipe of pairs, such as transformer or seq2seq",
+    )
+    if not settings.paths:
+        raise DataError("no data was named", "data.paths", "give --data with files, folders, globs or 'builtin'")
+    return find_files(settings.paths, "--data")
 
 
 def _facts(path: Path, settings: DataSettings, tally: Tally) -> Facts:

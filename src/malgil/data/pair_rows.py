@@ -12,38 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from malgil.data.columns import find_column, table_columns
+from malgil.data.columns import find_column
+from malgil.data.pair_columns import advice, default_pair, pair_columns
 from malgil.data.readers import Tally, read_lines, read_table, text_cell
 from malgil.data.sources import format_of
 from malgil.errors import DataError, InputError
 
 Pair: TypeAlias = tuple[str, str]
-#: a first row of csv or tsv with two of these names columns, although nobody said so
-_COLUMN_NAMES = frozenset(
-    (
-        *("source", "target", "src", "tgt", "trg", "input", "output", "question", "answer", "q", "a"),
-        *(
-            "english",
-            "korean",
-            "ar",
-            "cs",
-            "da",
-            "de",
-            "el",
-            "en",
-            "es",
-            "fi",
-            "fr",
-            "he",
-            "hi",
-            "hu",
-            "id",
-            "it",
-            "ja",
-        ),
-        *("ko", "nl", "no", "pl", "pt", "ro", "ru", "sv", "th", "tr", "uk", "vi", "zh"),
-    )
-)
 
 
 @dataclass(frozen=True)
@@ -131,29 +106,27 @@ class Aligned:
 
 
 def find_table(path: Path, source_field: str | None, target_field: str | None, tally: Tally) -> Table:
-    """The columns of a file with pairs, judged by its first rows.
-
-    Csv and tsv need no header. They have one if a field is given by name, or if two cells of the first row are names
-    that columns of pairs usually have ("en", "ko", "source"). Without fields, the columns are 'source' and 'target' if
-    they are there, and the first two if not.
+    """The columns of a file with pairs: those that were given, else those that `pair_columns` finds.
 
     Raises:
-        DataError: no row, or no two columns.
+        DataError: no row, or no two columns with text.
         InputError: source and target are the same column.
         NotFoundError: no column of that name or number.
     """
-    header, columns = table_columns(path, (source_field, target_field), tally, _COLUMN_NAMES)
+    fields = (source_field, target_field)
+    header, columns = pair_columns(path, [field for field in fields if field is not None], tally)
     if len(columns) < 2:
-        fix = "separate source and target by a tab, or give two aligned files with --source and --target"
-        raise DataError("one column where a pair needs two", str(path), fix)
-    named = ("source", "target") if {"source", "target"} <= set(columns) else (columns[0], columns[1])
+        raise DataError("one column where a pair needs two", str(path), advice(path))
+    defaults = default_pair(path, header, columns, tally) if None in fields else columns[:2]
     source, target = (
         default if field is None else find_column(path, field, columns)
-        for field, default in zip((source_field, target_field), named, strict=True)
+        for field, default in zip(fields, defaults, strict=True)
     )
     if source == target:
         raise InputError(
-            f"source and target are both column '{source}'", str(path), "give --data.source-field and -target-field"
+            f"source and target are both column '{source}'",
+            str(path),
+            "give --data.source-field and --data.target-field",
         )
     return Table(path, source, target, header)
 

@@ -128,13 +128,21 @@ def pair_store(
         part.counts.empty,
     )
     if not len(store):
-        raise DataError(
-            f"no pair is left: {store.notes()[0]}", part.describe(), "raise data.max_pair_len or data.max_ratio"
-        )
+        raise DataError(f"no pair is left: {store.notes()[0]}", part.describe(), _cures(store))
     return store
 
 
 # ---------------------------------------------------------------------------------------------
+
+
+def _cures(store: PairStore) -> str:
+    """What brings back pairs that were dropped, for each reason that has dropped some."""
+    cures = {
+        "empty": "give texts on both sides",
+        "too long": "raise --model.max-len, and --data.max-pair-len if it is set",
+        "badly matched": "raise --data.max-ratio",
+    }
+    return "; ".join(cure for reason, cure in cures.items() if store.dropped[reason])
 
 
 def _lengths(store: TokenStore, separate: bool) -> Int64s:

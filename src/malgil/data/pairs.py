@@ -27,7 +27,7 @@ from malgil.data.corpus import choose_files, refuse_change, refuse_overlap, stam
 from malgil.data.numerals import english, korean, numerals
 from malgil.data.pair_rows import Aligned, Pair, Table, find_table
 from malgil.data.readers import Tally, cut_chunks
-from malgil.data.settings import DataSettings
+from malgil.data.settings import OF_LABELS, OF_TEXT, DataSettings
 from malgil.data.sources import BUILTIN, find_files
 from malgil.errors import DataError, InputError
 from malgil.runtime.files import sha256
@@ -227,6 +227,7 @@ def open_pairs(settings: DataSettings) -> PairCorpus:
         DataError: nothing to read, a file that cannot be used, aligned files of different length, or too few pairs to
             hold some out.
         InputError: a validation file that is also training data, or settings that contradict each other.
+        ConfigError: settings of text or labels.
         NotFoundError: no column with the name or number that was given.
     """
     tally = Tally(settings.skip_bad)
@@ -287,6 +288,11 @@ def _counted(rows: Iterable[Pair], most: int | None = None) -> Counts:
 
 
 def _training_files(settings: DataSettings, tally: Tally) -> tuple[list[PairFile], list[str]]:
+    settings.refuse(
+        (*OF_TEXT, *OF_LABELS),
+        "pairs are read here, and this setting is of text or labels",
+        "name columns with --data.source-field and --data.target-field",
+    )
     if not (settings.paths or settings.source or settings.target):
         raise DataError(
             "no data was named", "data.paths", "give --data FILE, --source FILE --target FILE, or --data builtin"

@@ -164,6 +164,17 @@ def text_cell(row: dict[str, Any], column: str, where: str, tally: Tally) -> str
     return None
 
 
+def is_prose(value: object) -> bool:
+    """Text that is no number: labels and ids are not what a language model learns."""
+    if not isinstance(value, str) or not value.strip():
+        return False
+    try:
+        float(value)
+    except ValueError:
+        return True
+    return False
+
+
 def no_column(path: Path, wanted: str, columns: Sequence[str]) -> NotFoundError:
     """The error for a column that a file does not have."""
     close = nearest(wanted, columns)
@@ -318,23 +329,12 @@ def _text_column(path: Path, wanted: str | None, rows: list[dict[str, Any]]) -> 
         raise no_column(path, wanted, columns)
     if "text" in columns:
         return "text"
-    candidates = [name for name in columns if any(_is_prose(row.get(name)) for row in rows)]
+    candidates = [name for name in columns if any(is_prose(row.get(name)) for row in rows)]
     if len(candidates) == 1:
         return candidates[0]
     found = "several columns hold" if candidates else "no column holds"
     fix = f"name it with --data.text-field; columns: {', '.join(columns)}"
     raise DataError(f"cannot tell which column is the text: {found} text", str(path), fix)
-
-
-def _is_prose(value: object) -> bool:
-    """Text that is no number: labels and ids are not what a language model learns."""
-    if not isinstance(value, str) or not value.strip():
-        return False
-    try:
-        float(value)
-    except ValueError:
-        return True
-    return False
 
 
 def _without_surrogates(text: str, tally: Tally) -> str:

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from malgil.config import setting
+from malgil.errors import ConfigError
+
+#: settings of one kind of data alone
+OF_TEXT = ("text_field",)
+OF_PAIRS = (
+    *("source", "target", "validation_source", "validation_target", "source_field", "target_field"),
+    *("reverse", "max_ratio", "max_pair_len"),
+)
+OF_LABELS = ("label_field", "pair_field", "label_separator")
 
 
 @dataclass(frozen=True)
@@ -38,10 +48,10 @@ class DataSettings:
     validation_source: list[str] = setting([], "pairs: the validation part, named like source")
     validation_target: list[str] = setting([], "pairs: the validation part, named like target")
     source_field: str | None = setting(
-        None, "pairs: the source's column in a table, a name or a number from 1; by default 'source', else the first"
+        None, "pairs: the source's column in a table, a name or a number from 1; by default found by usual names"
     )
     target_field: str | None = setting(
-        None, "pairs: the target's column in a table, a name or a number from 1; by default 'target', else the second"
+        None, "pairs: the target's column in a table, a name or a number from 1; by default found by usual names"
     )
     reverse: bool = setting(False, "pairs: swap source and target")
     max_ratio: float | None = setting(
@@ -70,3 +80,14 @@ class DataSettings:
     )
     workers: int = setting(0, "processes that prepare batches; 0 prepares them in the training process", low=0, high=64)
     skip_bad: int = setting(0, "how many malformed rows to skip before giving up", low=0)
+
+    def refuse(self, names: Iterable[str], what: str, fix: str) -> None:
+        """Refuse settings which data of another kind is read with.
+
+        Raises:
+            ConfigError: one of them is not as it is by default.
+        """
+        default = DataSettings()
+        for name in names:
+            if getattr(self, name) != getattr(default, name):
+                raise ConfigError(what, f"data.{name}", fix)

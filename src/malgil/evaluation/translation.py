@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from malgil.data.buckets import Buckets
 from malgil.data.pair_store import PairStore
 from malgil.evaluation.language import TOKENS_PER_BATCH
+from malgil.evaluation.targets import score_targets
 from malgil.metrics.language import LanguageScore
 from malgil.metrics.sequences import error_rate, wrong_share
 from malgil.metrics.translation import LengthRow, TranslationMetric, bleu, by_length, chrf
@@ -21,9 +20,6 @@ from malgil.models.base import EncoderDecoder, parameter_device
 from malgil.objectives.base import Specials
 from malgil.objectives.seq2seq import PairBatch, collate_pairs
 from malgil.runtime.device import Precision
-
-#: logits that are computed at a time; with all of a batch, most of the memory would be theirs
-LOGITS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -167,17 +163,7 @@ def _batch_sums(model: EncoderDecoder, batch: PairBatch) -> tuple[float, int]:
     targets = batch.targets.flatten()
     if batch.positions is not None:
         hidden, targets = hidden[batch.positions], targets[batch.positions]
-    rows = max(1, LOGITS // model.vocab_size)
-    parts = [_sums(model, h, t) for h, t in zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)]
-    nll, right = zip(*torch.stack(parts).tolist(), strict=True)  # one wait for the device
-    return sum(nll), int(sum(right))
-
-
-def _sums(model: EncoderDecoder, hidden: Tensor, targets: Tensor) -> Tensor:
-    """(2,): summed -log p of targets (N,) in nats, and how many are the likeliest."""
-    logits = model.logits(hidden).float()
-    nll = F.cross_entropy(logits, targets, reduction="sum")
-    return torch.stack([nll, (logits.argmax(-1) == targets).sum().to(nll.dtype)])
+    return score_targets(model, hidden, targets)
 
 
 def _most(context: int | None) -> int:

@@ -3,6 +3,10 @@
 Padding is taken off again, so every map holds real tokens alone. Rows are tokens that look, columns tokens that are
 looked at. In the decoder's attention to the source a row is named after the token that it *writes*, as in the pictures
 of Bahdanau et al. (2015); in self-attention after the token that it *reads*.
+
+    reads    <s>  나   는   집        the decoder's input
+    writes   나   는   집   </s>      what it is asked for; without </s> where a translation was cut at max_tokens or
+                                     at the end of the context
 """
 
 from __future__ import annotations
@@ -16,11 +20,15 @@ from torch import Tensor
 from malgil.errors import ConfigError, ContextLengthError, InputError
 from malgil.explain.capture import AttentionMap, watching
 from malgil.explain.labels import token_labels
+from malgil.generation.decode import END
 from malgil.generation.settings import GenerationSettings
 from malgil.generation.translation import translate_text
 from malgil.models.base import CausalLM, EncoderDecoder, Memory, Model, count_parameters, parameter_device
 from malgil.report.attention import AttentionGroup, AttentionView
 from malgil.text.tokenizer import Tokenizer
+
+#: whose attention can be looked at
+_RECIPES = "gpt, gpt2, nanogpt-char, transformer, transformer-modern, seq2seq-bahdanau or seq2seq-luong"
 
 
 def view_language(model: CausalLM, tokenizer: Tokenizer, text: str) -> AttentionView:
@@ -51,7 +59,7 @@ def view_translation(
 
     Args:
         source_tokenizer: the same as `tokenizer` where both sides share one.
-        target: the text to write; None: the model's own translation.
+        target: the text to write; None: the model's own translation, by the tokens that it wrote.
         settings: how it translates; None: the likeliest token each time.
 
     Raises:
@@ -63,21 +71,25 @@ def view_translation(
     _check_room(read, model.source_context, "source")
     if target is None:
         how = settings or GenerationSettings(temperature=0.0)
-        target = translate_text(model, source_tokenizer, tokenizer, [source], how)[0].text
-    written = [tokenizer.begin_id, *tokenizer.encode(target), tokenizer.end_id]
-    _check_room(written[:-1], model.context, "target")
+        (made,) = translate_text(model, source_tokenizer, tokenizer, [source], how)
+        target, ids, ended = made.text, list(made.ids), made.finish_reason == END
+    else:
+        ids, ended = tokenizer.encode(target), True
+    writes = [*ids, tokenizer.end_id] if ended else ids
+    _check_room(writes, model.context, "target")
+    reads = [tokenizer.begin_id, *writes[:-1]]
 
     with watching(model) as watch:
-        memory = _told_apart(watch.model.encode(_row(read, model)), len(written) - 1)
+        memory = _told_apart(watch.model.encode(_row(read, model)), len(reads))
         of_encoder = watch.maps()
-        watch.model(_row(written[:-1], model), memory=memory)
+        watch.model(_row(reads, model), memory=memory)
     of_decoder = watch.maps()[len(of_encoder) :]
     n_keys = memory.mask.shape[1]
     across = [one for one in of_decoder if one.weights.shape[3] == n_keys]
     within = [one for one in of_decoder if one.weights.shape[3] != n_keys]
 
     from_source = token_labels(source_tokenizer, read)
-    from_target = token_labels(tokenizer, written)
+    from_target = token_labels(tokenizer, [tokenizer.begin_id, *writes])
     groups = [
         _group("cross", across, from_target[1:], from_source),
         _group("encoder self", of_encoder, from_source, from_source),
@@ -90,11 +102,7 @@ def _view(title: str, model: Model, groups: Sequence[AttentionGroup | None]) -> 
     present = [group for group in groups if group is not None]
     name = type(model).__name__
     if not present:
-        raise ConfigError(
-            f"a {name} has no attention to look at",
-            "",
-            "train a recipe that has: gpt, gpt2, transformer, seq2seq-bahdanau or seq2seq-luong",
-        )
+        raise ConfigError(f"a {name} has no attention to look at", "", f"train a recipe that has: {_RECIPES}")
     return AttentionView(title, name, count_parameters(model), present)
 
 

@@ -43,14 +43,16 @@ class Translation:
         source: as it was given.
         hypotheses: the `n_best` translations, best first, or the samples.
         finish_reason: of `text`: `end` (the model ended it) or `length` (max_tokens or the context was full).
-        cut: whether the source was longer than the model's context, and only its beginning was read.
+        cut: how many tokens of the source were left out, since the model's context held no more.
+        ids: the tokens that were written, of `text`, without the end token.
     """
 
     text: str
     source: str
     hypotheses: list[Scored]
     finish_reason: str
-    cut: bool = False
+    cut: int = 0
+    ids: tuple[int, ...] = ()
 
 
 def translate_text(
@@ -86,7 +88,10 @@ def translate_text(
         memory = encode(model, [encoded[i].ids for i in places])
         for i, found in zip(places, _decode(model, memory, tokenizer, settings), strict=True):
             hypotheses = [Scored(line(tokenizer, h.ids), h.score) for h in found]
-            made[i] = Translation(hypotheses[0].text, texts[i], hypotheses, found[0].finish_reason, encoded[i].cut)
+            best, source = found[0], encoded[i]
+            made[i] = Translation(
+                hypotheses[0].text, texts[i], hypotheses, best.finish_reason, source.cut, tuple(best.ids)
+            )
     return made
 
 
@@ -142,10 +147,10 @@ def line(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
 
 
 class _Source(NamedTuple):
-    """`ids` with the end token, none where there is nothing to translate."""
+    """`ids` with the end token, none where there is nothing to translate; how many were left out."""
 
     ids: list[int]
-    cut: bool
+    cut: int
 
 
 def _encoded(model: EncoderDecoder, tokenizer: Tokenizer, texts: Sequence[str]) -> list[_Source]:
@@ -159,7 +164,8 @@ def _encoded(model: EncoderDecoder, tokenizer: Tokenizer, texts: Sequence[str]) 
     sources = []
     for text, ids in zip(texts, tokenizer.encode_batch(texts), strict=True):
         empty = not ids or not text.strip()
-        sources.append(_Source([] if empty else [*ids[:room], tokenizer.end_id], room is not None and len(ids) > room))
+        kept = ids[:room]
+        sources.append(_Source([] if empty else [*kept, tokenizer.end_id], 0 if empty else len(ids) - len(kept)))
     return sources
 
 

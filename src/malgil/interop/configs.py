@@ -6,14 +6,15 @@ config can name code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from malgil.config import Tree, parse, setting
 from malgil.errors import CheckpointError, ConfigError, InputError
 from malgil.interop import keys
+from malgil.interop.encoders import ENCODERS, encoder_spelling
+from malgil.interop.spelling import Spelling
 from malgil.models import family
 from malgil.models.gpt2 import GPT2Config
 from malgil.models.llama import LlamaConfig
@@ -22,37 +23,6 @@ from malgil.models.transformer import TransformerConfig
 
 #: tables of positions are made for this many at most: a config alone must not be able to fill the memory
 MAX_POSITIONS = 1 << 21
-
-
-@dataclass(frozen=True)
-class Spelling:
-    """How one model type of another library is read and written.
-
-    Args:
-        model_type: as config.json says it.
-        family: ours.
-        table: the names of the tensors.
-        prefix: before the names of the body's tensors; checkpoints of the body alone leave it out.
-        leftovers: ends of the names of stored tensors that are no weights (masks and tables of older versions).
-        fixed: keys that change the computation, and the values under which it is ours.
-        read: their keys as the tree of our settings.
-        write: our settings as their keys.
-        copies: tensors that a checkpoint may store beside the ones they equal, by name.
-        vocab_size: their key of the number of rows of the embedding, in an encoder-decoder that of the target.
-        source_vocab_size: the same for a source that has an embedding of its own.
-    """
-
-    model_type: str
-    family: str
-    table: tuple[keys.Rule, ...]
-    prefix: str
-    leftovers: tuple[str, ...]
-    fixed: Mapping[str, tuple[Any, ...]]
-    read: Callable[[Tree], Tree]
-    write: Callable[[Any], Tree]
-    copies: Mapping[str, str] = field(default_factory=dict)
-    vocab_size: str = "vocab_size"
-    source_vocab_size: str | None = None
 
 
 class Foreign(NamedTuple):
@@ -111,6 +81,8 @@ def _write_gpt2(config: GPT2Config) -> Tree:
 
 
 def _read_llama(theirs: Tree) -> Tree:
+    if any(kind != "full_attention" for kind in theirs.get("layer_types") or ()):
+        raise ConfigError("layer_types other than full_attention are not supported")
     return {
         "n_layers": theirs["num_hidden_layers"],
         "n_heads": theirs["num_attention_heads"],
@@ -337,14 +309,16 @@ SPELLINGS: dict[str, Spelling] = {
         vocab_size="decoder_vocab_size",
         source_vocab_size="vocab_size",
     ),
+    **ENCODERS,
 }
 
 
-def spelling_of(family_name: str, config: Any, separate: bool = False) -> Spelling:
+def spelling_of(family_name: str, config: Any, separate: bool = False, padding: int | None = None) -> Spelling:
     """The model type that computes what our model computes.
 
     Args:
         separate: the source has an embedding of its own.
+        padding: the id of the tokenizer's padding token, by which RoBERTa counts positions.
 
     Raises:
         ConfigError: no other library computes it.
@@ -353,6 +327,8 @@ def spelling_of(family_name: str, config: Any, separate: bool = False) -> Spelli
         raise ConfigError(f"no other library has a class for {family_name}", fix="only its run folder travels")
     if family_name == "transformer":
         return SPELLINGS["marian-separate" if separate else "marian"]
+    if family_name in {spelling.family for spelling in ENCODERS.values()}:
+        return encoder_spelling(family_name, config, padding)
     return SPELLINGS["qwen3" if getattr(config, "qk_norm", False) else family_name]
 
 
@@ -374,8 +350,6 @@ def read_config(theirs: Tree, source: Path) -> Foreign:
         if key in theirs and not any(theirs[key] == value and type(theirs[key]) is type(value) for value in allowed):
             fix = f"only {' or '.join(repr(value) for value in allowed if value is not None) or 'null'} can be imported"
             raise CheckpointError(f"{key} {theirs[key]!r} changes what the model computes", where, fix)
-    if any(kind != "full_attention" for kind in theirs.get("layer_types") or ()):
-        raise CheckpointError("layer_types other than full_attention", where, "sliding windows cannot be imported")
     try:
         tree = spelling.read(theirs)
         config = parse(family(spelling.family).config, tree, "")

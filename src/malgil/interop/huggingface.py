@@ -21,7 +21,8 @@ from torch import Tensor
 
 from malgil.errors import CheckpointError, ConfigError, InputError, StorageError
 from malgil.interop import keys, verify
-from malgil.interop.configs import SPELLINGS, Spelling, read_config, spelling_of, write_config
+from malgil.interop.configs import SPELLINGS, read_config, spelling_of, write_config
+from malgil.interop.spelling import Spelling
 from malgil.interop.tokens import SOURCE, read_two_tokenizers, special_ids, write_json, write_tokenizer
 from malgil.interop.weights import Stored, open_weights, read_json
 from malgil.models import FAMILIES, build_model
@@ -75,7 +76,9 @@ class Exported:
 
 
 def import_model(folder: Path, *, allow_pickle: bool = False) -> Imported:
-    """A GPT-2, Llama, Qwen3 or Marian in Hugging Face's format, or a recurrent model that `export_model` wrote.
+    """A model in Hugging Face's format of a type that `configs.SPELLINGS` has, or what `export_model` wrote.
+
+    An encoder may be the body alone or have heads of other tasks: what is begun anew or left out stands in `notes`.
 
     Args:
         allow_pickle: read pytorch_model.bin where there is no safetensors file (plain tensors only).
@@ -87,17 +90,26 @@ def import_model(folder: Path, *, allow_pickle: bool = False) -> Imported:
     theirs = read_json(source)
     spelling, config, vocab_size, source_vocab_size = read_config(theirs, source)
     stored = _without_leftovers(spelling, open_weights(folder, allow_pickle=allow_pickle))
-    notes = []
+    notes = _drop_spare(spelling, stored)
+    config = replace(config, **{name: True for name, tensor in spelling.optional.items() if tensor in stored})
     depth = max(config.n_layers, getattr(config, "n_encoder_layers", 0))
-    if depth > len(stored):  # before a model of that depth is built
+    layered = any("{i}" in rule.ours for rule in spelling.table)  # ALBERT's depth is no number of tensors
+    if layered and depth > len(stored):  # before a model of that depth is built
         raise CheckpointError(f"{depth} layers but {len(stored)} tensors", str(folder), "copy it again")
     shapes = _shapes(spelling.family, config, vocab_size, source_vocab_size, source)
     wanted = keys.parts(spelling.table, shapes, config)
     if _drop_copies(_copies(spelling, config), stored, folder):
         notes.append("the stored output layer equals the embedding and is kept once")
+    begun = _headless(spelling, wanted, stored)
+    wanted = [part for part in wanted if part.ours not in begun]
     _compare(wanted, stored, folder)
     state = keys.to_ours(wanted, lambda name: stored[name].read())
-    tokenizer, source_tokenizer = read_two_tokenizers(folder, theirs, vocab_size, source_vocab_size)
+    if begun:
+        state |= _begun(spelling.family, config, vocab_size, begun)
+        notes.append(f"no head for masked tokens in the folder, so these begin anew: {', '.join(sorted(begun))}")
+    tokenizer, source_tokenizer = read_two_tokenizers(
+        folder, theirs, FAMILIES[spelling.family].model, vocab_size, source_vocab_size
+    )
     if tokenizer is None:
         notes.append("no tokenizer in the folder: the model reads ids alone")
     elif tokenizer.vocab_size < vocab_size:
@@ -108,12 +120,40 @@ def import_model(folder: Path, *, allow_pickle: bool = False) -> Imported:
 
 
 def _without_leftovers(spelling: Spelling, stored: dict[str, Stored]) -> dict[str, Stored]:
-    """Weights alone, with full names: older files hold masks, and bodies lack the prefix."""
+    """Weights alone, with full names of today: older files hold masks, and bodies lack the prefix."""
     kept = {name: tensor for name, tensor in stored.items() if not name.endswith(spelling.leftovers or ("\0",))}
+    for old, new in spelling.renamed.items():
+        kept = {name.removesuffix(old) + new if name.endswith(old) else name: t for name, t in kept.items()}
     if any(name.startswith(spelling.prefix) for name in kept):
         return kept
     heads = {name for rule in spelling.table if rule.ours == "head.weight" for name in [rule.theirs]}
     return {name if name in heads else spelling.prefix + name: tensor for name, tensor in kept.items()}
+
+
+def _drop_spare(spelling: Spelling, stored: dict[str, Stored]) -> list[str]:
+    """Takes heads away that no setting of ours keeps, and says which."""
+    dropped = [name for name in stored if name.startswith(spelling.spare or ("\0",))]
+    for name in dropped:
+        del stored[name]
+    return [f"left out, since nothing here reads them: {', '.join(dropped)}"] if dropped else []
+
+
+def _headless(spelling: Spelling, wanted: list[keys.Part], stored: Mapping[str, Stored]) -> set[str]:
+    """Our names of those parts of the pretraining head of which nothing is stored."""
+    absent: set[str] = set()
+    for beginning in spelling.head:
+        parts = [part for part in wanted if part.ours.startswith(beginning)]
+        if not any(part.theirs in stored for part in parts):
+            absent |= {part.ours for part in parts}
+    return absent
+
+
+def _begun(family: str, config: Any, vocab_size: int, names: set[str]) -> dict[str, Tensor]:
+    """Parameters as training would begin with them; always the same ones."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build_model(family, config, vocab_size)
+    return {name: parameter.detach() for name, parameter in model.named_parameters() if name in names}
 
 
 def _shapes(
@@ -198,7 +238,7 @@ def export_model(
 
     Args:
         config: the family's dataclass with which the model was built.
-        format: `hf` (GPT-2, Llama, Qwen3: transformers, llama.cpp, vLLM; the Transformer as Marian: transformers) or
+        format: `hf` (GPT-2, Llama, Qwen3: transformers, llama.cpp, vLLM; the rest: transformers) or
             `torch` (recurrent language models: the names of PyTorch's word language model).
         out: a folder that does not exist or is empty.
         source_tokenizer: of an encoder-decoder whose source has one of its own; it is written to `out/source`.
@@ -274,9 +314,10 @@ def _with_biases(
 
 
 def _write(folder: Path, contents: _Contents) -> None:
-    c, translates = contents, issubclass(FAMILIES[contents.family].model, EncoderDecoder)
-    spelling = spelling_of(c.family, c.config, c.source_vocab_size is not None)
-    special = special_ids(c.tokenizer, translates=translates)
+    c, kind = contents, FAMILIES[contents.family].model
+    padding = None if c.tokenizer is None else c.tokenizer.pad_id
+    spelling = spelling_of(c.family, c.config, c.source_vocab_size is not None, padding)
+    special = special_ids(c.tokenizer, kind)
     tree = write_config(spelling, c.config, c.vocab_size, special, c.source_vocab_size)
     write_json(folder / "config.json", tree)
     path = folder / "model.safetensors"
@@ -286,11 +327,11 @@ def _write(folder: Path, contents: _Contents) -> None:
     except SafetensorError as error:
         raise StorageError(f"cannot write the weights ({error})", str(path), "free some space") from None
     if c.tokenizer is not None:
-        write_tokenizer(c.tokenizer, folder, c.config.max_len, translates=translates)
+        write_tokenizer(c.tokenizer, folder, c.config, kind)
     if c.source_tokenizer is not None:
         with storage_errors(path):
             (folder / SOURCE).mkdir()
-        write_tokenizer(c.source_tokenizer, folder / SOURCE, c.config.max_len, translates=translates)
+        write_tokenizer(c.source_tokenizer, folder / SOURCE, c.config, kind)
 
 
 def _verify(folder: Path, reference: Model, contents: _Contents, format: str) -> tuple[str, ...]:

@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from malgil.errors import RunError
+from malgil.interop.encoders import ROBERTA_PADDING
 from malgil.interop.weights import read_json
-from malgil.models.base import EncoderDecoder, Model
+from malgil.models.base import Encoder, EncoderDecoder, Model
 from malgil.text.tokenizer import Tokenizer
 
 #: the largest difference of two fp32 logits, as a share of the largest logit (or of 1)
@@ -34,6 +35,8 @@ def sample_inputs(model: Model) -> tuple[Tensor, ...]:
     tokens = sample_tokens(model.vocab_size, model.context)
     if isinstance(model, EncoderDecoder):
         return sample_tokens(model.source_vocab_size, model.source_context), tokens.flip(0)
+    if isinstance(model, Encoder):
+        return (tokens.masked_fill(tokens == ROBERTA_PADDING, 0),)  # which RoBERTa would not count as a position
     return (tokens,)
 
 
@@ -93,7 +96,9 @@ def with_transformers(folder: Path, reference: Model, tokenizers: Mapping[Path, 
     logging.disable_progress_bar()
     try:
         translates = isinstance(reference, EncoderDecoder)
-        loader = transformers.AutoModelForSeq2SeqLM if translates else transformers.AutoModelForCausalLM
+        masked = isinstance(reference, Encoder)
+        kind = "Seq2SeqLM" if translates else "MaskedLM" if masked else "CausalLM"
+        loader = getattr(transformers, f"AutoModelFor{kind}")
         model = loader.from_pretrained(str(folder), dtype=torch.float32, **safely).eval()
         asked = ("input_ids", "decoder_input_ids") if translates else ("input_ids",)
         done = [same_logits(name, reference, lambda *ids: model(**dict(zip(asked, ids, strict=True))).logits)]

@@ -1,4 +1,4 @@
-"""Position-wise feed-forward layers: two maps with an activation between them, and Llama's gated SwiGLU."""
+"""Position-wise feed-forward layers: two maps with an activation between them, and the gated SwiGLU and GeGLU."""
 
 from __future__ import annotations
 
@@ -29,6 +29,24 @@ class SwiGLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., d_model) -> (..., d_model)."""
         y: Tensor = self.down(F.silu(self.gate(x)) * self.up(x))
+        return y
+
+
+class GeGLU(nn.Module):
+    """y = down(gelu(a) * b), a and b the halves of up x, without biases (Shazeer 2020, equation 6).
+
+    One matrix makes both halves, as in ModernBERT: `up` is (2 d_ff, d_model), the rows of a first.
+    """
+
+    def __init__(self, d_model: int, d_ff: int) -> None:
+        super().__init__()
+        self.up = nn.Linear(d_model, 2 * d_ff, bias=False)
+        self.down = nn.Linear(d_ff, d_model, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., d_model) -> (..., d_model)."""
+        a, b = self.up(x).chunk(2, dim=-1)
+        y: Tensor = self.down(gelu(a, "gelu") * b)
         return y
 
 

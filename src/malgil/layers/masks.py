@@ -20,8 +20,23 @@ def causal(length: int, device: torch.device | None = None) -> Tensor:
 
 def causal_segments(segment_ids: Tensor) -> Tensor:
     """(B, 1, T, T): query t sees the keys 0..t of its own document; padding sees padding."""
-    same = segment_ids[:, None, :, None] == segment_ids[:, None, None, :]
-    return same & causal(segment_ids.shape[1], segment_ids.device)
+    return segments(segment_ids) & causal(segment_ids.shape[1], segment_ids.device)
+
+
+def segments(segment_ids: Tensor) -> Tensor:
+    """(B, 1, T, T): query t sees all keys of its own document, in both directions; padding sees padding."""
+    return segment_ids[:, None, :, None] == segment_ids[:, None, None, :]
+
+
+def prefixes(lengths: Tensor, n_keys: int) -> Tensor:
+    """(B, 1, 1, S): every query of a row sees its first `lengths` (B,) keys."""
+    return (torch.arange(n_keys, device=lengths.device) < lengths[:, None])[:, None, None, :]
+
+
+def window(length: int, reach: int, device: torch.device | None = None) -> Tensor:
+    """(1, 1, T, T): query t sees the keys t - reach to t + reach."""
+    index = torch.arange(length, device=device)
+    return ((index[:, None] - index[None, :]).abs() <= reach)[None, None]
 
 
 def cached(positions: Tensor, n_keys: int) -> Tensor:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from malgil.config import not_found
+from malgil.models.albert import Albert, AlbertConfig
 from malgil.models.base import EncoderDecoder, Model
+from malgil.models.bert import Bert, BertConfig
+from malgil.models.birnn import BiRNN, BiRNNConfig
 from malgil.models.gpt2 import GPT2, GPT2Config
 from malgil.models.llama import Llama, LlamaConfig
+from malgil.models.modernbert import ModernBert, ModernBertConfig
 from malgil.models.rnn_lm import RNNLM, RNNLMConfig
 from malgil.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from malgil.models.transformer import Transformer, TransformerConfig
@@ -25,6 +29,10 @@ FAMILIES: dict[str, Family] = {
     "rnn_lm": Family(RNNLM, RNNLMConfig),
     "gpt2": Family(GPT2, GPT2Config),
     "llama": Family(Llama, LlamaConfig),
+    "birnn": Family(BiRNN, BiRNNConfig),
+    "bert": Family(Bert, BertConfig),
+    "albert": Family(Albert, AlbertConfig),
+    "modernbert": Family(ModernBert, ModernBertConfig),
     "seq2seq": Family(Seq2Seq, Seq2SeqConfig),
     "transformer": Family(Transformer, TransformerConfig),
     "transformer_modern": Family(ModernTransformer, ModernTransformerConfig),

@@ -84,22 +84,30 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def head_weight(self) -> Tensor:
-        """The output matrix (V, D); the embedding itself when the head is tied."""
+        """The output matrix (V, D_head); the embedding itself when the head is tied."""
 
     def head_bias(self) -> Tensor | None:
         """The output layer's bias (V,), in families that have one."""
         return None
 
+    def to_head(self, hidden: Tensor) -> Tensor:
+        """What stands between the last hidden vectors and the output matrix: (..., D) -> (..., D_head).
+
+        Nothing in most families; in masked language models a layer of its own.
+        """
+        return hidden
+
     def logits(self, hidden: Tensor) -> Tensor:
-        """Scores of the next token: hidden (..., D) -> (..., V)."""
-        return nn.functional.linear(hidden, self.head_weight(), self.head_bias())
+        """Scores of the token that is to be predicted: hidden (..., D) -> (..., V)."""
+        return nn.functional.linear(self.to_head(hidden), self.head_weight(), self.head_bias())
 
     def nll(self, hidden: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
         """-log p(target) in nats: hidden (N, D), targets (N,) -> (N,) in fp32; 0 where the target is -100.
 
         With label smoothing the cross-entropy against the smoothed target, see `layers.heads.linear_nll`.
         """
-        return linear_nll(hidden, self.head_weight(), targets, bias=self.head_bias(), smoothing=smoothing)
+        read = self.to_head(hidden)
+        return linear_nll(read, self.head_weight(), targets, bias=self.head_bias(), smoothing=smoothing)
 
 
 class CausalLM(Model):
@@ -126,6 +134,39 @@ class CausalLM(Model):
                 do not see one another and positions restart at each. Never together with a state.
             state: what was read before; with a state the next one is returned.
         """
+
+
+class Encoder(Model):
+    """A model that reads a text whole: every token sees all others, before it and behind it."""
+
+    @abstractmethod
+    def forward(
+        self,
+        tokens: Tensor,
+        *,
+        token_mask: Tensor | None = None,
+        segment_ids: Tensor | None = None,
+        type_ids: Tensor | None = None,
+    ) -> Output:
+        """Read tokens (B, T); `Output.state` is None.
+
+        Args:
+            token_mask: (B, T), True = real; real tokens are a prefix of each row.
+            segment_ids: (B, T), the number of the document a token belongs to, 0 = padding. Documents do not see
+                one another and positions restart at each. It also says which tokens are real.
+            type_ids: (B, T), which of a document's texts a token belongs to, 0 or 1; families without types read
+                none. None: all are 0.
+
+        Returns:
+            hidden (B, T, D); at padding it is finite and means nothing.
+        """
+
+    def pooled(self, first: Tensor) -> Tensor:
+        """What stands for a whole text, made of its first token's hidden vector: (..., D) -> (..., D).
+
+        The vector itself, but in families that have a layer for it.
+        """
+        return first
 
 
 class EncoderDecoder(Model):

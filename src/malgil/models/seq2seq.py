@@ -63,6 +63,11 @@ class Seq2SeqConfig:
                 "model.input_feeding feeds the output of Luong's attention, which this model does not have",
                 fix="set model.attention and model.wiring luong, or model.input_feeding false",
             )
+        if self.wiring == "bahdanau" and self.attention == "none":
+            raise ConfigError(
+                "model.wiring bahdanau says where attention stands, which this model does not have",
+                fix="set model.attention additive, or model.wiring luong",
+            )
         if self.attention == "dot" and self.bidirectional:
             raise ConfigError(
                 "model.attention dot needs encoder vectors as wide as the decoder's, not twice as wide",

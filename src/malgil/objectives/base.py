@@ -139,15 +139,15 @@ class Objective(ABC, Generic[B]):
         and what the next batch of the same slot carries on."""
 
 
-def check_fit(objective: Objective[Any], model: Model, families: Mapping[str, type]) -> None:
-    """Refuse an objective that the model cannot serve, naming the families that can.
+def check_fit(objective: type[Objective[Any]], model: type[Model], families: Mapping[str, type]) -> None:
+    """Refuse an objective that models of a class cannot serve, naming the families that can.
 
     Raises:
         ConfigError
     """
-    if not isinstance(model, objective.requires):
+    if not issubclass(model, objective.requires):
         fitting = [name for name, cls in families.items() if issubclass(cls, objective.requires)]
         raise ConfigError(
-            f"objective {type(objective).__name__} does not fit model {type(model).__name__}",
+            f"objective {objective.__name__} does not fit model {model.__name__}",
             fix=f"models that fit: {', '.join(fitting)}",
         )

@@ -98,7 +98,8 @@ def _activations(run: Prepared) -> int:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), run.precision.autocast(run.device):
         trainer.assembled(run.objective.loss, batch, None)
     width = 2 if run.precision.name == "bf16" else FP32
-    logits = int(batch.tokens.numel()) * run.model.vocab_size * width  # they keep themselves, see layers/heads
+    targets = sum(run.objective.counts(batch).values())
+    logits = targets * run.model.vocab_size * width  # they keep themselves, see layers/heads
     return sum(seen.values()) + logits
 
 

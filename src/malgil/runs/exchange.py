@@ -25,13 +25,16 @@ from malgil.config import AUTO, Tree, to_tree
 from malgil.errors import CheckpointError, RunError
 from malgil.interop import verify
 from malgil.interop.huggingface import Imported, import_model
-from malgil.models.base import count_parameters
+from malgil.models import family
+from malgil.models.base import Encoder, count_parameters
 from malgil.runs.folder import RunFolder, new_folder
-from malgil.runs.recipe import Settings, full_tree, recipe, settings_of
+from malgil.runs.recipe import Settings, full_tree, recipe, recipe_names, settings_of
 from malgil.runs.run import Run
 from malgil.runs.task import Tokenizers
 from malgil.runtime.files import storage_errors, sync_folder
 from malgil.training.checkpoint import save_weights
+
+_UNTRAINABLE = "no recipe trains it yet: malgil.load(DIR).model gives a vector for each token, malgil export writes it"
 
 
 def import_run(source: Path, out: Path, allow_pickle: bool = False) -> str:
@@ -71,7 +74,8 @@ def import_run(source: Path, out: Path, allow_pickle: bool = False) -> str:
         raise
     count = count_parameters(imported.build())
     made = f"{out}: {imported.family}, {count:,} parameters, {imported.tokenizer.vocab_size:,} tokens"
-    told = [f"  note: {note}" for note in imported.notes] + [f"  checked: {line}" for line in checked]
+    notes = [*imported.notes, *([] if recipe_like(imported) in recipe_names() else [_UNTRAINABLE])]
+    told = [f"  note: {note}" for note in notes] + [f"  checked: {line}" for line in checked]
     return "\n".join([made, *told])
 
 
@@ -79,7 +83,7 @@ def export_run(run: Path, out: Path, format: str = "hf") -> str:
     """Write a run's model for another library; returns what was made and checked, line by line.
 
     Args:
-        format: `hf` (GPT-2, Llama, Qwen3, Marian) or `torch` (recurrent models).
+        format: `hf` (GPT-2, Llama, Qwen3, Marian, BERT and its family) or `torch` (recurrent models).
 
     Raises:
         InputError, ConfigError, StorageError, RunError: as `malgil.interop.huggingface.export_model`.
@@ -90,9 +94,10 @@ def export_run(run: Path, out: Path, format: str = "hf") -> str:
 
 
 def recipe_like(imported: Imported) -> str:
-    """The recipe whose model is wired like the imported one."""
-    names = {"gpt2": "gpt2", "llama": "gpt", "transformer": "transformer"}
-    return names.get(imported.family) or str(imported.config.cell)
+    """The recipe whose model is wired like the imported one; the family's name where there is none."""
+    if imported.family == "rnn_lm":
+        return str(imported.config.cell)
+    return "gpt" if imported.family == "llama" else imported.family
 
 
 def _tree(imported: Imported, source: Path, out: Path) -> Tree:
@@ -100,7 +105,7 @@ def _tree(imported: Imported, source: Path, out: Path) -> Tree:
     name = recipe_like(imported)
     tree: Tree = {
         section: {key: value for key, value in values.items() if value != AUTO}
-        for section, values in recipe(name).items()
+        for section, values in (recipe(name) if name in recipe_names() else {}).items()
         if section in ("training", "generation", "objective")
     }
     tree |= {
@@ -111,6 +116,8 @@ def _tree(imported: Imported, source: Path, out: Path) -> Tree:
     if imported.source_tokenizer is not None:
         rows = imported.source_vocab_size or imported.vocab_size
         tree["tokenizer"] |= {"source_path": str(out / "source_tokenizer.json"), "source_vocab_size": rows}
+    if issubclass(family(imported.family).model, Encoder):
+        tree["objective"] = {"name": "masked_lm"}  # by which it is evaluated, also where no recipe trains it
     settings: Settings = settings_of(tree)
     return full_tree(settings, f"imported from {source.resolve().name}")
 

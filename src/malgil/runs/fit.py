@@ -137,9 +137,10 @@ def fit_model(
     most = (n_tokens - 1) // (length * world * int(training.get("accumulate", 1)))  # that the text can fill
     _fit_rates(training, scale, {"batch_size": max(1, min(round(rows), most)) * world})
     _fit_shape(model, compute, n_tokens, count)
+    said = _fit_dropout(model, compute, tokens, n_tokens, count)
     shown = ", ".join(f"{k} {model[k]}" for k in ("n_layers", "n_heads", "d_model", "max_len") if k in model)
     per_step = int(training["batch_size"]) * int(training.get("accumulate", 1))
-    return [f"model: {shown}; {per_step} rows of {length} tokens a step"]
+    return [f"model: {shown}{said}; {per_step} rows of {length} tokens a step"]
 
 
 def fit_pairs(
@@ -169,10 +170,11 @@ def fit_pairs(
     wanted = max(PAIR_TOKENS * scale**0.1, LEAST_TOKENS_PER_STEP.get(device, 512))
     _fit_rates(training, scale, {"batch_tokens": int(min(wanted, most)), "batch_size": 64 * world})
     _fit_shape(model, compute, n_tokens, count)
+    said = _fit_dropout(model, compute, tokens, n_tokens, count)
     shown = ", ".join(f"{k} {model[k]}" for k in ("n_layers", "n_heads", "d_model", "d_hidden") if model.get(k))
     if training.get("batch_tokens") is None:
-        return [f"model: {shown}; {training['batch_size']} pairs a step"]
-    return [f"model: {shown}; up to {training['batch_tokens']:,} tokens a step"]
+        return [f"model: {shown}{said}; {training['batch_size']} pairs a step"]
+    return [f"model: {shown}{said}; up to {training['batch_tokens']:,} tokens a step"]
 
 
 def _fit_rates(training: Tree, scale: float, batch: Tree) -> None:
@@ -186,22 +188,31 @@ def _fit_rates(training: Tree, scale: float, batch: Tree) -> None:
 
 
 def _fit_shape(model: Tree, compute: float, n_tokens: int, count: Callable[[Tree], int]) -> None:
-    """Layers, widths and dropout that are still open, for so much compute and data."""
+    """Layers and widths that are still open, for so much compute and data."""
     if not any(model.get(key) == AUTO for key in ("n_layers", "d_model")):
         model.update(_shaped(model, 0, 0))
         return
     wanted = max(3e5 * (compute / C0) ** 0.3, math.sqrt(compute / 6 / CHINCHILLA))
     wanted = min(wanted, max(3e5, MOST_PARAMETERS_PER_TOKEN * n_tokens))
-    if model.get("dropout") == AUTO:
-        model["dropout"] = _dropout(compute / (6 * wanted * n_tokens))
     shapes = [_shaped(model, layers, width) for layers, width in LADDER]
-    nearest: Tree = min(shapes, key=lambda shape: abs(math.log(count(shape) / wanted)))
+    nearest: Tree = min(shapes, key=lambda shape: abs(math.log(count({**shape, "dropout": 0.0}) / wanted)))
     model.update(nearest)
 
 
-def _dropout(epochs: float) -> float:
-    """None while text is new or nearly so (Muennighoff et al. 2023); the more often it is read, the more."""
-    return 0.0 if epochs <= 4 else 0.1 if epochs <= 12 else 0.2
+def _fit_dropout(model: Tree, compute: float, tokens: int | None, n_tokens: int, count: Callable[[Tree], int]) -> str:
+    """Dropout, if it is open, by how often the text will be read; returns what is to be said.
+
+    None while text is new or nearly so (Muennighoff et al. 2023); the more often it is read, the more.
+
+    Args:
+        tokens: that will be read, where a limit says so; else it follows from the compute and the size.
+    """
+    if model.get("dropout") != AUTO:
+        return ""
+    model["dropout"] = 0.0
+    epochs = (tokens if tokens is not None else compute / (6 * count(model))) / n_tokens
+    model["dropout"] = 0.0 if epochs <= 4 else 0.1 if epochs <= 12 else 0.2
+    return f", dropout {model['dropout']}"
 
 
 def _compute(tokens: int) -> float:
@@ -225,7 +236,6 @@ def _shaped(model: Tree, n_layers: int, d_model: int) -> Tree:
         "n_kv_heads": max(k for k in range(1, max(1, heads // 4) + 1) if heads % k == 0),
         "d_head": d_head,
         "d_ff": 3 * width,
-        "dropout": 0.0,
         "rope_theta": 1000.0 if int(shape.get("max_len", 64)) <= 256 else 10000.0,
     }
     for key, value in rules.items():

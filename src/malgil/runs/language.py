@@ -9,48 +9,25 @@ from typing import Any
 
 import torch
 
-from malgil.config import Tree, parse
-from malgil.data.corpus import Corpus, Part, open_corpus, open_whole
-from malgil.data.settings import DataSettings
-from malgil.data.store import TokenStore, token_store
+from malgil.data.corpus import Part
+from malgil.data.store import TokenStore
 from malgil.errors import ConfigError
 from malgil.evaluation.language import LanguageEvaluator
 from malgil.generation.text import generate_text
 from malgil.metrics.language import LanguageScore
 from malgil.models.base import CausalLM
 from malgil.objectives.causal_lm import CausalLanguageModelling
-from malgil.report.run_report import DataFacts
-from malgil.runs.fit import fit_model
 from malgil.runs.recipe import Settings
-from malgil.runs.task import Preview, Progress, Task, Tokenizers, joined, loaded_or, scoring_precision, specials_of
-from malgil.text.settings import TokenizerSettings
-from malgil.text.training import train_tokenizer
+from malgil.runs.task import Preview, Tokenizers, scoring_precision, specials_of
+from malgil.runs.text import TextTask
 
 SAMPLE_TOKENS = 200
 
 
-class LanguageTask(Task):
+class LanguageTask(TextTask):
     """Text that is continued."""
 
-    def open(self, settings: DataSettings) -> Corpus:
-        return open_corpus(settings)
-
-    def open_whole(self, settings: DataSettings) -> tuple[Part, tuple[str, ...]]:
-        return open_whole(settings)
-
-    def tokenizers(self, tree: Tree, data: Any) -> Tokenizers:
-        settings: TokenizerSettings = parse(TokenizerSettings, tree.get("tokenizer", {}), "tokenizer")
-        texts = joined(data.train.documents())
-        return Tokenizers(loaded_or(settings.path, lambda: train_tokenizer(texts, settings)))
-
-    def training_store(self, part: Part, tokenizers: Tokenizers, tree: Tree, progress: Progress | None) -> TokenStore:
-        return self.scored_store(part, tokenizers, progress)
-
-    def scored_store(self, part: Part, tokenizers: Tokenizers, progress: Progress | None = None) -> TokenStore:
-        return token_store(part, tokenizers.target, progress)
-
-    def fit(self, tree: Tree, *, store: Any, vocab_size: int, device: str, world: int, **measured: Any) -> list[str]:
-        return fit_model(tree, n_tokens=len(store), vocab_size=vocab_size, device=device, world=world, **measured)
+    objective_class = CausalLanguageModelling
 
     def objective(self, settings: Settings, tokenizers: Tokenizers) -> CausalLanguageModelling:
         data = settings.data
@@ -106,20 +83,3 @@ class LanguageTask(Task):
             f"evaluate {where} --data FILE",
             f"export {where} OUT --format {form}",
         ]
-
-    def excerpt(self, store: TokenStore, tokenizers: Tokenizers) -> str:
-        return tokenizers.target.decode(store.tokens[:2000].tolist())
-
-    def facts(self, run: Any) -> DataFacts:
-        return DataFacts(
-            vocab_size=run.tokenizers.target.vocab_size,
-            tokenizer=run.tokenizers.target.kind,
-            train_tokens=len(run.train),
-            train_bytes=run.train.n_bytes,
-            train_documents=run.data.train.n_documents,
-            validation_tokens=len(run.validation),
-            validation_bytes=run.validation.n_bytes,
-            validation_documents=run.data.validation.n_documents,
-            unknown=run.validation.n_unknown,
-            sources=run.settings.data.paths,
-        )

@@ -94,6 +94,7 @@ def prepare(tree: Tree, say: Say, tokenizers: Tokenizers | None = None, progress
     """
     resuming = tokenizers is not None
     task = task_of(tree["objective"]["name"])
+    check_fit(task.objective_class, family(tree["model"]["name"]).model, {n: f.model for n, f in FAMILIES.items()})
     training: Tree = tree["training"]
     named = str(training.get("device", AUTO))
     device = resolve_device(named)
@@ -134,7 +135,6 @@ def prepare(tree: Tree, say: Say, tokenizers: Tokenizers | None = None, progress
         training_settings.batch_tokens,
     )
     model = _model(settings, device)
-    check_fit(objective, model, {name: f.model for name, f in FAMILIES.items()})
     prepared = Prepared(
         tree=tree,
         settings=settings,

@@ -46,9 +46,7 @@ class Settings:
     @property
     def vocab_sizes(self) -> tuple[int, int | None]:
         """Of the target and, where the source has a tokenizer of its own, of the source; for `build_model`."""
-        tokenizer = self.tokenizer
-        own_source = tokenizer.source_kind is not None or tokenizer.source_path is not None
-        return tokenizer.vocab_size, tokenizer.source_vocab_size if own_source else None
+        return self.tokenizer.vocab_size, self.tokenizer.source_vocab_size
 
 
 def recipe_names() -> list[str]:

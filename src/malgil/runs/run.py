@@ -23,7 +23,7 @@ from malgil.generation.translation import Translation, stream_translations, tran
 from malgil.interop.configs import MAX_POSITIONS
 from malgil.interop.huggingface import Exported, export_model
 from malgil.models import build_model
-from malgil.models.base import CausalLM, EncoderDecoder, Model
+from malgil.models.base import CausalLM, Encoder, EncoderDecoder, Model
 from malgil.report.attention_page import AttentionView, attention_page
 from malgil.report.attention_picture import attention_picture
 from malgil.report.words import language_of
@@ -131,15 +131,27 @@ class Run:
             return model.to(self.device).eval()
 
     def view_attention(self, text: str, target: str | None = None) -> AttentionView:
-        """Who attends to whom as the model reads a text, or translates it; see `explain.view`.
+        """Who attends to whom as the model reads a text, or translates it as `translate` does; see `explain.view`.
+
+        Args:
+            target: the translation to read instead of the model's own.
 
         Raises:
-            ConfigError: the model has no attention.
+            ConfigError: the model has no attention, or a target is given to one that does not translate.
+            InputError: a text that is none, or an empty one.
         """
+        text, target = _text(text), None if target is None else _text(target)
         with failures():
             model, tokenizers = self.model, self.tokenizers
             if isinstance(model, EncoderDecoder):
-                return view_translation(model, tokenizers.reading, tokenizers.target, text, target)
+                how = self.generation_settings()
+                return view_translation(model, tokenizers.reading, tokenizers.target, text, target, how)
+            if target is not None:
+                raise ConfigError(
+                    f"a {self.settings.family} model reads one text, and has no target",
+                    str(self.folder.path),
+                    "leave the target out",
+                )
             return view_language(self._writer, tokenizers.target, text)
 
     def attention(self, text: str, target: str | None = None) -> dict[str, npt.NDArray[np.float32]]:
@@ -149,10 +161,16 @@ class Run:
     def write_attention(
         self, text: str, out: Path | str, *, target: str | None = None, png: Path | str | None = None
     ) -> str:
-        """Write a page of the attention maps, and a picture; returns what was written, in words."""
+        """Write a page of the attention maps, and a picture; returns what was written, in words.
+
+        Raises:
+            InputError: a file in a folder that does not exist, or a folder in place of a file.
+        """
         for path in (out, png):
             if path is not None and not Path(path).parent.is_dir():
                 raise InputError("no such folder", str(Path(path).parent), "make it first, or name another file")
+            if path is not None and Path(path).is_dir():
+                raise InputError("a folder stands where a file is to be written", str(path), "name a file in it")
         view = self.view_attention(text, target)
         atomic_write(Path(out), attention_page(view, language_of(text)))
         if png is not None:
@@ -167,60 +185,69 @@ class Run:
     @property
     def _writer(self) -> CausalLM:
         if not isinstance(self.model, CausalLM):
-            raise ConfigError(
-                f"a {self.settings.family} model does not continue a text",
-                str(self.folder.path),
-                "it turns one text into another: malgil translate, or Run.translate",
-            )
+            raise self._refusal("continue a text")
         return self.model
 
     @property
     def _translator(self) -> EncoderDecoder:
         if not isinstance(self.model, EncoderDecoder):
-            raise ConfigError(
-                f"a {self.settings.family} model does not turn one text into another",
-                str(self.folder.path),
-                "it continues a text: malgil generate, or Run.generate",
-            )
+            raise self._refusal("turn one text into another")
         return self.model
+
+    def _refusal(self, wanted: str) -> ConfigError:
+        """The model is of another kind than the one that is asked for."""
+        uses = {
+            CausalLM: "it continues a text: malgil generate, or Run.generate",
+            EncoderDecoder: "it turns one text into another: malgil translate, or Run.translate",
+            Encoder: "it reads a text whole: Run.model gives a vector for each token",
+        }
+        fix = next(use for kind, use in uses.items() if isinstance(self.model, kind))
+        return ConfigError(f"a {self.settings.family} model does not {wanted}", str(self.folder.path), fix)
 
     def translate(self, text: str, **settings: Any) -> str:
         """What the model makes of a source; settings as in `GenerationSettings` (`beam`, `max_tokens`, ...)."""
         return self.translations([text], **settings)[0].text
 
-    def translations(self, texts: Sequence[str], **settings: Any) -> list[Translation]:
-        """A batch of sources, with scores and the `n_best` hypotheses of each, in the order given."""
+    def translations(self, texts: Iterable[str], **settings: Any) -> list[Translation]:
+        """A batch of sources, with scores and the `n_best` hypotheses of each, in the order given.
+
+        Raises:
+            InputError: a source that is no text, or one text in place of a list.
+        """
+        sources = list(_texts(texts))
         with failures():
             model, tokenizers = self._translator, self.tokenizers
             how = self.generation_settings(**settings)
-            return translate_text(model, tokenizers.reading, tokenizers.target, texts, how)
+            return translate_text(model, tokenizers.reading, tokenizers.target, sources, how)
 
     def translate_lines(self, lines: Iterable[str], batch: int = 1, **settings: Any) -> Iterator[Translation]:
         """Translations of lines as they come, `batch` at a time.
 
         Raises:
-            InputError: `batch` below 1.
+            InputError: `batch` is no integer or below 1, or a line is no text.
         """
-        if batch < 1:
-            raise InputError(f"a batch of {batch} lines", "--batch", "take 1 or more")
+        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+            raise InputError(f"a batch of {batch!r} lines", "--batch", "take an integer, 1 or more")
         with failures():
-            model, tokenizers = self._translator, self.tokenizers
+            model, tokenizers, sources = self._translator, self.tokenizers, _texts(lines)
             how = self.generation_settings(**settings)
-            yield from stream_translations(model, tokenizers.reading, tokenizers.target, lines, how, batch=batch)
+            yield from stream_translations(model, tokenizers.reading, tokenizers.target, sources, how, batch=batch)
 
     def generate(self, prompt: str = "", **settings: Any) -> str:
         """What the model writes after `prompt`; settings as in `GenerationSettings` (`max_tokens`, `top_k`, ...)."""
         return self.complete([prompt], **settings)[0].text
 
-    def complete(self, prompts: list[str], **settings: Any) -> list[Completion]:
+    def complete(self, prompts: Iterable[str], **settings: Any) -> list[Completion]:
         """A batch of prompts, `samples` completions each, in the order of the prompts."""
+        begun = list(_texts(prompts))
         with failures():
-            return generate_text(self._writer, self.tokenizer, prompts, self.generation_settings(**settings))
+            return generate_text(self._writer, self.tokenizer, begun, self.generation_settings(**settings))
 
     def stream(self, prompt: str = "", **settings: Any) -> Iterator[str]:
         """The same as `generate`, piece by piece, never half a character; errors come before the first piece."""
+        begun = _text(prompt)
         with failures():
-            return stream_text(self._writer, self.tokenizer, prompt, self.generation_settings(**settings))
+            return stream_text(self._writer, self.tokenizer, begun, self.generation_settings(**settings))
 
     def evaluate(
         self,
@@ -240,7 +267,8 @@ class Run:
             loss (nats a token), perplexity, bits_per_byte (None where it would not be comparable, for the reason in
             `not_comparable`), tokens, bytes, unknown; for a recurrent model `carried_loss`, its state carried on. Of
             pairs: loss, perplexity, accuracy (of tokens whose beginning is given), bleu and chrf with the signatures
-            of sacrebleu, and BLEU by length of the source;
+            of sacrebleu, and BLEU by length of the source. Of an encoder: loss and perplexity of hidden tokens,
+            accuracy, masked (how many were hidden);
             `caution` where the text is the one by which the kept weights were chosen.
         """
         own, task = to_tree(self.settings.data), task_of(self.settings.objective.name)
@@ -277,7 +305,7 @@ class Run:
 
         Args:
             out: a folder that does not exist or is empty.
-            format: `hf` (GPT-2, Llama, Qwen3, Marian) or `torch` (recurrent models).
+            format: `hf` (GPT-2, Llama, Qwen3, Marian, BERT and its family) or `torch` (recurrent models).
 
         Returns:
             the folder, and in `verifications` what was compared.
@@ -314,6 +342,19 @@ def load_run_weights(folder: RunFolder) -> dict[str, Tensor]:
         )
     weights = load_weights(checkpoint / "model.safetensors")
     return {name.removeprefix(BODY): tensor for name, tensor in weights.items()}
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"a text must be a str, not of type {type(value).__name__}", "", "give one text at a time")
+    return value
+
+
+def _texts(values: Any) -> Iterator[str]:
+    """Each as it comes; a single text is refused, as nobody means its characters."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InputError(f"texts must be a list, not of type {type(values).__name__}", "", "write [text] for one")
+    yield from map(_text, values)
 
 
 def _paths(data: str | Path | Sequence[str | Path] | None) -> list[str]:

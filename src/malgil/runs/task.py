@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 
@@ -103,7 +103,13 @@ class Preview:
 
 
 class Task(ABC):
-    """A kind of data, and what is done with it."""
+    """A kind of data, and what is done with it.
+
+    Attributes:
+        objective_class: of what `objective` makes, which says what models it can train before there is any data.
+    """
+
+    objective_class: ClassVar[type[Objective[Any]]]
 
     @abstractmethod
     def open(self, settings: DataSettings) -> Data:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from malgil.runs.language import LanguageTask
+from malgil.runs.masked import MaskedTask
 from malgil.runs.task import Task
 from malgil.runs.translation import TranslationTask
 
-TASKS: dict[str, Task] = {"causal_lm": LanguageTask(), "seq2seq": TranslationTask()}
+TASKS: dict[str, Task] = {"causal_lm": LanguageTask(), "seq2seq": TranslationTask(), "masked_lm": MaskedTask()}
 
 
 def task_of(objective: str) -> Task:

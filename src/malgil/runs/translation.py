@@ -52,6 +52,8 @@ UNLIKE = 1.5
 class TranslationTask(Task):
     """Pairs of texts, of which the first is turned into the second."""
 
+    objective_class = SequenceToSequence
+
     def open(self, settings: DataSettings) -> PairCorpus:
         return open_pairs(settings)
 
@@ -59,10 +61,10 @@ class TranslationTask(Task):
         return open_all_pairs(settings)
 
     def tokenizers(self, tree: Tree, data: Any) -> Tokenizers:
-        """One for both sides, or one for each where settings name a `source_kind`."""
+        """One for both sides, or one for each where settings say anything of the source's."""
         settings: TokenizerSettings = parse(TokenizerSettings, tree.get("tokenizer", {}), "tokenizer")
         pairs = data.train.pairs
-        if settings.source_kind is None and settings.source_path is None:
+        if (settings.source_kind, settings.source_vocab_size, settings.source_path) == (None, None, None):
             both = (text for pair in pairs() for text in pair)
             return Tokenizers(loaded_or(settings.path, lambda: train_tokenizer(both, settings)))
         own = replace(
@@ -109,7 +111,7 @@ class TranslationTask(Task):
         """Characters for the built-in numerals, whose digits have to stay apart; else pieces of words."""
         section = tree.setdefault("tokenizer", {})
         if section.get("kind") == AUTO:
-            section["kind"] = "char" if tree["data"]["paths"] == [BUILTIN] else "bpe"
+            section["kind"] = "char" if tree["data"].get("paths") == [BUILTIN] else "bpe"
             return [f"tokenizer: {section['kind']}", *super().fit_tokenizer(tree, data)]
         return super().fit_tokenizer(tree, data)
 
@@ -163,10 +165,12 @@ class TranslationTask(Task):
         return [Preview(source, one.text) for source, one in zip(sources, made, strict=True)]
 
     def suggestions(self, run: Any, where: str) -> list[str]:
-        source = shlex.quote(next(run.data.validation.pairs())[0])
+        room = run.settings.model.max_len
+        pairs = zip(run.data.validation.pairs(), run.validation.source_lengths, strict=True)
+        source = next((source for (source, _), length in pairs if length < room), "TEXT")
         return [
             f"translate {where} < FILE",
-            f"attention {where} {source} --out attention.html",
+            f"attention {where} {shlex.quote(source)} --out attention.html",
             f"evaluate {where}",
         ]
 

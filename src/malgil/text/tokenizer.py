@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
+from tokenizers import AddedToken
 
 from malgil.config import not_found
 from malgil.errors import CheckpointError
@@ -25,6 +26,7 @@ from malgil.text.settings import KINDS
 from malgil.text.streaming import TextStream
 
 _KIND = "malgil.kind."
+MASK, PAD = "<|mask|>", "<|pad|>"
 
 
 def clean(text: str) -> tuple[str, int]:
@@ -46,6 +48,8 @@ class Tokenizer:
         begin_id: starts every document and every prompt.
         end_id: ends every document; generation stops at it. The same as `begin_id` in tokenizers trained here.
         unknown_id: stands for what the vocabulary cannot spell; None where it can spell everything.
+        mask_id: stands for a hidden token that an encoder is to guess; None where there is none.
+        pad_id: fills rows in other libraries; None where there is none.
         fingerprint: SHA-256 of the file's bytes.
 
     Args:
@@ -69,6 +73,8 @@ class Tokenizer:
             self.begin_id: int = ids["begin"]
             self.end_id: int = ids["end"]
             self.unknown_id: int | None = ids.get("unknown")
+            self.mask_id: int | None = ids.get("mask")
+            self.pad_id: int | None = ids.get("pad")
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError):
             sound = False
         if not sound:
@@ -82,15 +88,26 @@ class Tokenizer:
 
     @classmethod
     def wrap(
-        cls, backend: tokenizers.Tokenizer, kind: str, *, begin: str, end: str, unknown: str | None = None
+        cls,
+        backend: tokenizers.Tokenizer,
+        kind: str,
+        *,
+        begin: str,
+        end: str,
+        unknown: str | None = None,
+        mask: str | None = None,
+        pad: str | None = None,
     ) -> Tokenizer:
         """A tokenizer of the `tokenizers` library together with the names of its special tokens.
+
+        What BERT calls [CLS] and [SEP] is the begin and the end here.
 
         Raises:
             NotFoundError: a name that is no token.
             CheckpointError: its decoder is of a kind that cannot be decoded token by token.
         """
-        names = {"begin": begin, "end": end} | ({} if unknown is None else {"unknown": unknown})
+        optional = {"unknown": unknown, "mask": mask, "pad": pad}
+        names = {"begin": begin, "end": end} | {role: name for role, name in optional.items() if name is not None}
         roles: dict[str, dict[str, Any]] = {f"{_KIND}{kind}": {"id": f"{_KIND}{kind}", "ids": [], "tokens": []}}
         for role, name in names.items():
             i = backend.token_to_id(name)
@@ -111,14 +128,24 @@ class Tokenizer:
         return tokenizer
 
     @classmethod
-    def from_hf_file(cls, path: Path, *, begin: str, end: str, unknown: str | None = None) -> Tokenizer:
+    def from_hf_file(
+        cls,
+        path: Path,
+        *,
+        begin: str,
+        end: str,
+        unknown: str | None = None,
+        mask: str | None = None,
+        pad: str | None = None,
+    ) -> Tokenizer:
         """Any Hugging Face tokenizer.json (GPT-2, Llama 3, Qwen, ...); its special tokens are given by name.
 
         Raises:
             CheckpointError: the file is no tokenizer.
             NotFoundError: a name that is no token of it.
         """
-        return cls.wrap(_read(_text(path), str(path)), "imported", begin=begin, end=end, unknown=unknown)
+        backend = _read(_text(path), str(path))
+        return cls.wrap(backend, "imported", begin=begin, end=end, unknown=unknown, mask=mask, pad=pad)
 
     @classmethod
     def load(cls, path: Path) -> Tokenizer:
@@ -128,6 +155,26 @@ class Tokenizer:
             CheckpointError: the file is missing, corrupt, or was not saved by Malgil.
         """
         return cls(_text(path), str(path))
+
+    def with_mask(self) -> Tokenizer:
+        """The same tokenizer with a mask at the end of its vocabulary, and a pad for other libraries, if it has none.
+
+        No id changes, and a text has the tokens that it had.
+        """
+        if self.mask_id is not None:
+            return self
+        backend = _read(self._content, "tokenizer.json")
+        names = token_names(backend)
+        backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in (PAD, MASK)])
+        return Tokenizer.wrap(
+            backend,
+            self.kind,
+            begin=str(names[self.begin_id]),
+            end=str(names[self.end_id]),
+            unknown=None if self.unknown_id is None else names[self.unknown_id],
+            mask=MASK,
+            pad=PAD if self.pad_id is None else names[self.pad_id],
+        )
 
     def save(self, path: Path) -> None:
         """Writes tokenizer.json, whole or not at all; `tokenizers.Tokenizer.from_file` loads it too."""
@@ -153,6 +200,10 @@ class Tokenizer:
             InputError: an id that the tokenizer does not have.
         """
         return self._pieces.decode(ids)
+
+    def piece(self, id_: int) -> bytes | None:
+        """What a token adds to a text that has begun, the space before a word included; None for special tokens."""
+        return self._pieces.rest[id_]
 
     def stream(self) -> TextStream:
         """Incremental decoding, from the beginning of a text."""

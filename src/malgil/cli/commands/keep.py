@@ -31,7 +31,7 @@ def runs(folder: Path = Path("runs"), /, *, json: Json = False) -> None:
 
 @app.command(name="import", sort_key=9)
 def import_(source: Path, out: Path, /, *, allow_pickle: bool = False) -> None:
-    """Make a run folder of a Hugging Face model folder (GPT-2, Llama, Qwen3, Marian), tokenizer included.
+    """Make a run folder of a Hugging Face model folder (GPT-2, Llama, Qwen3, Marian, BERT's family) and its tokenizer.
 
     Parameters
     ----------
@@ -59,7 +59,8 @@ def export(run: Path, out: Path, /, *, format: str = "hf") -> None:
     out
         The folder to make.
     format
-        hf = a Hugging Face model folder (GPT-2, Llama, Qwen3, Marian); torch = PyTorch's names (recurrent models).
+        hf = a Hugging Face model folder (GPT-2, Llama, Qwen3, Marian, BERT's family); torch = PyTorch's names
+        (recurrent models).
     """
     from malgil.runs.exchange import export_run
 

@@ -42,12 +42,18 @@ def evaluate(
         Print one JSON object.
     """
     from malgil.cli.tables import score_lines
+    from malgil.config import nested
     from malgil.runs.run import load
 
     given.only("data", "generation")
-    files = given.options({"data.source": ("--source", source or None), "data.target": ("--target", target or None)})
-    reading = given.section("data") | {key.partition(".")[2]: value for key, value in files.items()}
-    writing = given.section("generation") | ({} if beam is None else {"beam": beam})
+    options = {
+        "data.source": ("--source", source or None),
+        "data.target": ("--target", target or None),
+        "generation.beam": ("--beam", beam),
+    }
+    chosen = nested(given.options(options))
+    reading = given.section("data") | chosen.get("data", {})
+    writing = given.section("generation") | chosen.get("generation", {})
     result = load(run, **machine(device, threads)).evaluate(data or None, generation=writing, **reading)
     print(as_json(result) if json else score_lines(result))
 
@@ -170,7 +176,8 @@ def translate(
     threads
         CPU threads; by default all cores.
     json
-        Print a JSON object a line: source, text, and the hypotheses with their scores.
+        Print a JSON object a line: source, text, why it ended (end, length), how many tokens of the source were cut
+        off, and the hypotheses with their scores.
     """
     import sys
 
@@ -189,7 +196,8 @@ def translate(
         key.partition(".")[2]: value for key, value in given.options(options).items()
     }
     loaded = load(run, **machine(device, threads))
-    write_translations(loaded, sys.stdin.buffer, chosen, batch=batch, as_json=json)
+    lines = None if sys.stdin is None else sys.stdin.buffer
+    write_translations(loaded, lines, chosen, batch=batch, as_json=json)
 
 
 @app.command(sort_key=6)

@@ -1,0 +1,103 @@
+"""How well an encoder guesses hidden tokens, over all of a text.
+
+The same question whatever a model was trained with: 15 % of single tokens, of which 80 % are masked, 10 % are others
+and 10 % stay, drawn from a fixed seed. So figures of different recipes on one text and one tokenizer compare. A model
+that knows nothing has a loss of ln(vocabulary). There are no bits per byte: guesses that are each made with most of the
+text in sight do not multiply to the probability of the text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+
+from malgil.data.sequences import Sequences, pack
+from malgil.data.store import TokenStore
+from malgil.evaluation.language import TOKENS_PER_BATCH
+from malgil.evaluation.targets import score_targets
+from malgil.metrics.language import perplexity
+from malgil.models.base import Encoder, parameter_device
+from malgil.objectives.masked_lm import MaskedBatch, collate_masked, hidden_vectors
+from malgil.objectives.masking import Masking
+from malgil.runtime.device import Precision
+from malgil.text.words import Vocabulary
+
+#: of the draws of what is hidden
+SEED = 0
+
+
+@dataclass(frozen=True)
+class MaskedScore:
+    """The score of a model on one text.
+
+    Attributes:
+        loss: nats a hidden token.
+        perplexity: exp(loss).
+        accuracy: the share of hidden tokens that the model holds the likeliest, 0 to 1.
+        masked: how many tokens were hidden.
+        tokens: of the text, begin and end of its sequences left out.
+        bytes: of the text, in UTF-8.
+        unknown: how many of the tokens are the tokenizer's unknown one.
+    """
+
+    loss: float
+    perplexity: float
+    accuracy: float
+    masked: int
+    tokens: int
+    bytes: int
+    unknown: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: numbers that are not finite are None."""
+        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(self).items()}
+
+
+class MaskedEvaluator:
+    """Scores a model on one token store.
+
+    Args:
+        vocabulary: of the store's tokenizer.
+        length: tokens of a sequence at most.
+    """
+
+    def __init__(self, store: TokenStore, vocabulary: Vocabulary, length: int, precision: Precision) -> None:
+        self.sequences, self.length, self.precision = Sequences(store, length), length, precision
+        self.masking = Masking(vocabulary)
+
+    def __call__(self, model: Encoder, check: Callable[[], None] = lambda: None) -> MaskedScore:
+        """The score; `check` is called between batches and may raise to stop."""
+        device = parameter_device(model)
+        training = model.training
+        model.eval()
+        nll, right, count = 0.0, 0, 0
+        try:
+            with torch.no_grad(), self.precision.autocast(device):
+                for batch in self._batches(model):
+                    check()
+                    batch = batch.to(device)
+                    batch_nll, batch_right = score_targets(model, hidden_vectors(model, batch), batch.targets)
+                    nll, right, count = nll + batch_nll, right + batch_right, count + len(batch.targets)
+        finally:
+            model.train(training)
+        store, loss = self.sequences.store, nll / count
+        n_tokens = int(self.sequences.lengths.sum()) - 2 * len(self.sequences)
+        return MaskedScore(
+            loss, perplexity(loss), right / count, count, n_tokens, bytes=store.n_bytes, unknown=store.n_unknown
+        )
+
+    def _batches(self, model: Encoder) -> Iterator[MaskedBatch]:
+        """All sequences in their order, in rows where the model reads them."""
+        room = None if model.context is None else self.length
+        starts = pack(self.sequences.lengths, room)
+        rows = [np.arange(start, stop) for start, stop in pairwise(starts)]
+        at_a_time = max(1, TOKENS_PER_BATCH.get(parameter_device(model).type, 4096) // self.length)
+        for first in range(0, len(rows), at_a_time):
+            group = rows[first : first + at_a_time]
+            yield collate_masked(self.sequences, group, [0] * len(group), self.masking, room=room, seed=SEED)
