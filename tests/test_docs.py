@@ -12,7 +12,7 @@ from cyclopts import CycloptsError
 
 from malgil.cli.arguments import Given, take_settings
 from malgil.cli.commands import app
-from malgil.cli.tables import SCORES, SIGNATURES, score_lines
+from malgil.cli.tables import OF_QUESTIONS, OF_WORDS, SCORES, SIGNATURES, score_lines
 from malgil.models import FAMILIES
 from malgil.runs.recipe import SECTIONS, recipe_names
 
@@ -116,7 +116,9 @@ def test_commands_are_found_wherever_they_stand(tmp_path: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
 def test_scores_on_pages_are_printed_so(page: Path) -> None:
     """Every line behind `$ malgil evaluate` has a label of the command's, as wide as there."""
-    labels = {line[:-1] for line in score_lines(dict.fromkeys((*SCORES, *SIGNATURES), 7)).splitlines()}
+    kinds = ((*SCORES, *SIGNATURES), ("loss", "replaced_loss"))
+    labels = {line[:-1] for kind in kinds for line in score_lines(dict.fromkeys(kind, 7)).splitlines()}
+    labels |= {f"{label:<26} " for names in (OF_WORDS, OF_QUESTIONS) for label in names.values()}
     shown = re.findall(r"^\$ malgil evaluate.*\n((?:.+\n)*?)(?=\n|```|\$|note:|BLEU by)", page.read_text("utf-8"), re.M)
     figures = [line for block in shown for line in block.splitlines() if line != "..."]
     assert [line for line in figures if not line.startswith(tuple(labels))] == []

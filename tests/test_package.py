@@ -23,6 +23,7 @@ def python(code: str) -> str:
         "from malgil.cli.main import main; main(['--help'])",
         "from malgil.cli.main import main; main([])",
         "from malgil.cli.main import main; main(['train', '--help'])",
+        "from malgil.cli.main import main; main(['compare', '--help'])",
         "from malgil.cli.main import main; main(['--version'])",
         "from malgil.cli.main import main; main(['runs', '/nowhere'])",
     ],
@@ -33,7 +34,7 @@ def test_nothing_heavy_is_imported(statement: str) -> None:
 
 
 def test_exports() -> None:
-    assert malgil.__all__ == ["Run", "__version__", "import_model", "load", "train"]
+    assert malgil.__all__ == ["Run", "__version__", "compare", "finetune", "import_model", "load", "train"]
     assert dir(malgil) == malgil.__all__
     for name in malgil.__all__:
         assert getattr(malgil, name) is not None
@@ -41,7 +42,7 @@ def test_exports() -> None:
         _ = malgil.말길
 
 
-@pytest.mark.parametrize("name", ["train", "load", "import_model", "Run"])
+@pytest.mark.parametrize("name", ["train", "finetune", "compare", "load", "import_model", "Run"])
 def test_what_is_offered_is_explained(name: str) -> None:
     offered = getattr(malgil, name)
     assert inspect.getdoc(offered)

@@ -6,6 +6,7 @@
     print(run.generate("Once upon a time"))
     run = malgil.load("runs/gpt-20260101-1")
     run.export("out", format="hf")
+    table = malgil.compare(["lstm", "gpt"], data="my.txt", time="60s")
 
 Errors are in `malgil.errors`; `MalgilError` is the base of all.
 
@@ -20,16 +21,19 @@ from typing import TYPE_CHECKING, Any
 from malgil.version import __version__
 
 if TYPE_CHECKING:
-    from malgil.runs.python import import_model, train
+    from malgil.comparison.python import compare
+    from malgil.runs.python import finetune, import_model, train
     from malgil.runs.run import Run, load
 
 _LAZY = {
     "Run": "malgil.runs.run",
+    "compare": "malgil.comparison.python",
+    "finetune": "malgil.runs.python",
     "import_model": "malgil.runs.python",
     "load": "malgil.runs.run",
     "train": "malgil.runs.python",
 }
-__all__ = ["Run", "__version__", "import_model", "load", "train"]
+__all__ = ["Run", "__version__", "compare", "finetune", "import_model", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -82,7 +82,7 @@ def not_found(kind: str, name: str, options: Iterable[str], where: str = "") -> 
     close = nearest(name, options)
     if close:
         fix = f"did you mean {' or '.join(close)}?"
-    elif len(options) <= 24:
+    elif len(options) <= 30:
         fix = f"known: {', '.join(options)}"
     else:
         fix = ""

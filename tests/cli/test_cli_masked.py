@@ -37,7 +37,8 @@ def test_evaluate(malgil: Malgil, encoder: Path) -> None:
     assert "bits per byte" not in said.out
     first, second = (json.loads(malgil("evaluate", encoder, "--data", "text.txt", "--json").out) for _ in range(2))
     assert first == second
-    assert set(first) == {"loss", "perplexity", "accuracy", "masked", "tokens", "bytes", "unknown"}
+    of_pairs = {"sentence_loss", "sentence_accuracy", "pairs"}
+    assert set(first) == {"loss", "perplexity", "accuracy", "masked", "tokens", "bytes", "unknown"} | of_pairs
     assert first["bytes"] == len(TEXT.encode())
 
 
@@ -53,7 +54,8 @@ def test_writing_is_refused(malgil: Malgil, encoder: Path) -> None:
     [
         ("--objective.masking", "words", "word"),
         ("--objective.mask-rate", "1.5", "mask-rate must be at most 0.9"),
-        ("--model.max-len", "2", "at least 3"),
+        ("--model.max-len", "4", "no room for a pair of texts; take at least 5"),
+        ("--objective.also", "next_sentences", "next_sentence"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(option: str, value: str, says: str, malgil: Malgil) -> None:

@@ -10,11 +10,11 @@ import torch
 
 from malgil.errors import ConfigError, ContextLengthError, InputError
 from malgil.explain.capture import capture
-from malgil.explain.view import view_language, view_translation
+from malgil.explain.view import view_encoder, view_language, view_translation
 from malgil.generation.settings import GenerationSettings
 from malgil.generation.translation import translate_text
 from malgil.models import build_model, family
-from malgil.models.base import CausalLM, EncoderDecoder, Model
+from malgil.models.base import CausalLM, Encoder, EncoderDecoder, Model
 from malgil.runs.recipe import recipe, recipe_names
 from malgil.text.tokenizer import Tokenizer
 
@@ -47,6 +47,92 @@ def test_a_language_model(make) -> None:
     ids = torch.tensor([[tokenizer.begin_id, *tokenizer.encode("호랑이가 담배")]])
     for layer, one in zip(group.layers, capture(model, ids).maps, strict=True):
         assert np.array_equal(layer, one.weights[0].numpy())
+
+
+ENCODERS: dict[str, dict[str, object]] = {
+    "bert": {"n_layers": 2, "n_heads": 3, "d_model": 12, "max_len": 30},
+    "albert": {"n_layers": 4, "n_heads": 3, "d_model": 12, "d_embedding": 5, "max_len": 30},
+    "modernbert": {"n_layers": 4, "n_heads": 3, "d_model": 12, "max_len": 30, "global_every": 3, "window": 2},
+}
+every_encoder = pytest.mark.parametrize("name", ENCODERS)
+
+
+def encoder(name: str, tokenizer: Tokenizer) -> Encoder:
+    """With weights that are far from even ones."""
+    model = built(name, ENCODERS[name], tokenizer)
+    assert isinstance(model, Encoder)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return model
+
+
+@every_encoder
+def test_an_encoder_looks_both_ways(make, name: str) -> None:
+    """Every layer and head, also of one block that is passed several times."""
+    tokenizer = make("char")
+    model = encoder(name, tokenizer)
+    view = view_encoder(model, tokenizer, "호랑이 시절")
+    (group,) = view.groups
+    assert group.kind == "bidirectional self"
+    assert view.title == "호랑이 시절"
+    assert view.describe() == f"bidirectional self: {ENCODERS[name]['n_layers']} layers x 3 heads, 8 x 8 tokens"
+    assert group.rows == group.columns == ["<s>", "호", "랑", "이", "·", "시", "절", "</s>"]
+    for number, layer in enumerate(group.layers):
+        assert layer.shape == (3, 8, 8)
+        np.testing.assert_allclose(layer.sum(-1), 1, atol=1e-5)
+        near = np.abs(np.arange(8)[:, None] - np.arange(8)) <= 1
+        local = name == "modernbert" and number % 3  # a window of 2: a token to each side
+        assert np.array_equal(layer[0] > 0, near if local else np.ones((8, 8), dtype=bool))
+    assert not np.allclose(group.layers[0], group.layers[3 if name == "modernbert" else 1])
+
+
+@every_encoder
+def test_an_encoders_maps_are_those_of_the_fused_kernel(make, name: str) -> None:
+    """Weights x values is what the kernel gave, also where padding stands behind the text."""
+    tokenizer = make("char")
+    model, text = encoder(name, tokenizer), "호랑이 시절"
+    ids = torch.tensor([[tokenizer.begin_id, *tokenizer.encode(text), tokenizer.end_id]])
+    padded = torch.cat([torch.cat([ids, torch.zeros(1, 3, dtype=torch.long)], 1), torch.ones(1, 11, dtype=torch.long)])
+    mask = torch.arange(11) < torch.tensor([[8], [11]])
+    seen = capture(model, padded, token_mask=mask, verify=True)
+    assert seen.comparison is not None
+    assert seen.comparison.calls == ENCODERS[name]["n_layers"]
+    assert seen.comparison.largest <= 1e-5
+    for layer, one in zip(view_encoder(model, tokenizer, text).groups[0].layers, seen.maps, strict=True):
+        np.testing.assert_allclose(layer, one.weights[0, :, :8, :8].numpy(), atol=1e-5)
+        assert not one.weights[0, :, :8, 8:].any()
+
+
+def test_two_texts_are_read_at_once(make) -> None:
+    tokenizer = make("char")
+    model = encoder("bert", tokenizer)
+    view = view_encoder(model, tokenizer, "호랑이", "시절")
+    assert view.title == "호랑이 | 시절"
+    assert view.groups[0].rows == ["<s>", "호", "랑", "이", "</s>", "시", "절", "</s>"]
+    second = tokenizer.encode("시절")
+    ids = torch.tensor([[tokenizer.begin_id, *tokenizer.encode("호랑이"), tokenizer.end_id, *second, tokenizer.end_id]])
+    types = torch.tensor([[0, 0, 0, 0, 0, 1, 1, 1]])
+    expected = capture(model, ids, type_ids=types).maps
+    assert np.array_equal(view.groups[0].layers[1], expected[1].weights[0].numpy())
+    assert not np.allclose(view.groups[0].layers[0], capture(model, ids).maps[0].weights[0].numpy(), atol=1e-4)
+
+
+def test_what_an_encoder_cannot_show(make) -> None:
+    tokenizer = make("char")
+    model = encoder("bert", tokenizer)
+    with pytest.raises(InputError, match="empty text has nothing"):
+        view_encoder(model, tokenizer, " ")
+    with pytest.raises(InputError, match="empty second text"):
+        view_encoder(model, tokenizer, "호랑이", "")
+    with pytest.raises(ContextLengthError, match=r"the text has 33 tokens.*holds 30"):
+        view_encoder(model, tokenizer, "호" * 31)
+    with pytest.raises(ContextLengthError, match=r"the pair of texts has 31 tokens"):
+        view_encoder(model, tokenizer, "호" * 14, "랑" * 14)
+    recurrent = built("birnn", {"d_model": 8}, tokenizer)
+    assert isinstance(recurrent, Encoder)
+    with pytest.raises(ConfigError, match=r"BiRNN has no attention.*bert"):
+        view_encoder(recurrent, tokenizer, "호랑이")
 
 
 @pytest.mark.parametrize("case", TRANSLATORS)
@@ -161,16 +247,20 @@ def test_the_recipes_that_are_named_are_those_with_attention(make) -> None:
     with pytest.raises(ConfigError) as caught:
         view_language(built("rnn_lm", {"d_model": 8}, tokenizer), tokenizer, "호랑이")
     named = set(re.findall(r"[\w-]+", caught.value.fix.partition(": ")[2])) - {"or"}
-    assert named == {name for name in recipe_names() if _can_be_looked_at(name, tokenizer)}
+    wired = {name: family for name in recipe_names() if (family := _looked_at(name, tokenizer)) is not None}
+    assert named <= wired.keys()
+    # tasks and other objectives are recipes, too, whose models are those of the recipes that are named
+    assert {wired[name] for name in named} == set(wired.values())
 
 
-def _can_be_looked_at(recipe_name: str, tokenizer: Tokenizer) -> bool:
+def _looked_at(recipe_name: str, tokenizer: Tokenizer) -> str | None:
+    """The family of a recipe, where its model has attention."""
     tree = recipe(recipe_name)["model"]
     shape = {key: value for key, value in tree.items() if value != "auto" and key != "name"}
     with torch.device("meta"):
         model = built(tree["name"], shape, tokenizer)
     watched = any(callable(getattr(module, "weights", None)) for module in model.modules())
-    return watched and isinstance(model, CausalLM | EncoderDecoder)
+    return tree["name"] if watched and isinstance(model, CausalLM | Encoder | EncoderDecoder) else None
 
 
 def test_what_cannot_be_looked_at(make) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from malgil.generation.filling import fill_words
+from malgil.generation.filling import doubt_words, fill_words
 from malgil.models.base import Encoder, Output
 from malgil.text.settings import TokenizerSettings
 from malgil.text.tokenizer import Tokenizer
@@ -74,3 +74,28 @@ def test_short_and_long_texts() -> None:
     assert filled("word", "물은", ",.")[1] == ",."
     assert filled("word", "물은", longest=6)[1] == "산은 높고 [물은] 흐른다"
     assert filled("word", "\n", "산은 높고")[1] == "산은 [높고→⏎]"
+
+
+def test_what_is_doubted_is_marked() -> None:
+    """Here by who doubts every `물은`, put there or not, and a token inside of a word doubts the word."""
+    tokenizer = train_tokenizer([f"{TEXT}\n"] * 3, TokenizerSettings(kind="bpe", vocab_size=600, min_frequency=1))
+    tokenizer = tokenizer.with_mask()
+    (wanted,), read = tokenizer.encode(" 물은"), []
+
+    def doubts(tokens: Tensor) -> Tensor:
+        read.append(tokens.tolist())
+        return (tokens[0] == wanted).float() - 0.5
+
+    model, vocabulary = Says(tokenizer, " 물은"), Vocabulary.of(tokenizer)
+    put, found = doubt_words(model, doubts, tokenizer, vocabulary, TEXT, 99)
+    assert put == "산은 높고 [물은] 흐른다, 새벽 강에 빛이 내리고 (그리고) [낱말이→물은] 길을 따라 간다."
+    assert found == "산은 높고 [물은?] 흐른다, 새벽 강에 빛이 내리고 (그리고) [물은?] 길을 따라 간다."
+    assert read == [[[tokenizer.begin_id, *tokenizer.encode(TEXT.replace("낱말이", "물은")), tokenizer.end_id]]]
+    nobody = doubt_words(model, lambda tokens: -torch.ones(tokens.shape[1]), tokenizer, vocabulary, TEXT, 99)
+    assert nobody.filled == TEXT.replace("낱말이", "물은")
+    letters = train_tokenizer([TEXT], TokenizerSettings(kind="char")).with_mask()
+    (one,) = letters.encode("벽")
+    found = doubt_words(
+        Says(letters, "물"), lambda tokens: (tokens[0] == one).float() - 0.5, letters, Vocabulary.of(letters), TEXT, 99
+    ).filled
+    assert found.startswith("산은 높고 물물 흐른다, [새벽?] 강에")

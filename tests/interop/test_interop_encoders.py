@@ -150,11 +150,8 @@ def test_a_body_alone_gets_a_new_head(case: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "case, kind, left",
     [
-        ("bert", "ForPreTraining", "cls.seq_relationship.weight"),
         ("bert", "ForSequenceClassification", "classifier.bias"),
         ("roberta", "ForTokenClassification", "classifier.weight"),
-        ("electra", "ForPreTraining", "discriminator_predictions.dense_prediction.bias"),
-        ("albert", "ForPreTraining", "sop_classifier.classifier.weight"),
         ("modernbert", "ForSequenceClassification", "classifier.weight"),
         ("distilbert", "ForSequenceClassification", "pre_classifier.weight"),
         ("distilbert", "ForQuestionAnswering", "qa_outputs.weight"),

@@ -12,7 +12,7 @@ from foreign import SETTINGS, TEXT, random_model, read_weights, small_tokenizer
 from safetensors import safe_open
 
 from malgil.errors import ConfigError, InputError, RunError, StorageError
-from malgil.interop import huggingface, verify
+from malgil.interop import contents, huggingface, verify
 from malgil.interop.huggingface import export_model, import_model
 from malgil.models import FAMILIES
 from malgil.models.base import CausalLM
@@ -212,7 +212,7 @@ def test_a_disk_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(huggingface, "save_file", full)
+    monkeypatch.setattr(contents, "save_file", full)
     model = random_model("gpt2")
     with pytest.raises(StorageError, match="No space left"):
         export_model(model, model.config, None, tmp_path / "out")

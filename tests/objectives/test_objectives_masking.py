@@ -135,3 +135,30 @@ def test_a_choice_is_even() -> None:
     assert counts[[0, -1]].sum() == 0
     assert counts.sum() == 400 * 3
     assert np.abs(counts[1:-1] - 60).max() < 32  # 60 expected, a deviation of about 7
+
+
+@pytest.mark.parametrize("unit", ["token", "word", "span"])
+def test_the_end_between_two_texts_is_never_chosen_and_nothing_reaches_over_it(unit: str) -> None:
+    """A pair is two texts put together: the second's first token begins a word, whatever stands before it."""
+    random, n = np.random.default_rng(3), 80
+    firsts = random.integers(3, 30, n)
+    lengths = firsts + random.integers(2, 30, n)
+    ids = np.concatenate([np.r_[BEGIN, random.integers(60, 100, k - 2), END] for k in lengths])  # all continue words
+    begins = np.cumsum(lengths) - lengths
+    ids[begins + firsts - 1] = END
+    epochs = np.zeros(n, dtype=np.int64)
+    seen, chosen = Masking(VOCABULARY, unit=unit, rate=0.3).hide(
+        ids, lengths, np.arange(n), epochs, seed=1, first_lengths=firsts
+    )
+    assert not chosen[begins].any()
+    assert not chosen[begins + firsts - 1].any()
+    assert not chosen[begins + lengths - 1].any()
+    assert np.array_equal(seen[ids < 10], ids[ids < 10])
+    for start, first, length in zip(begins, firsts, lengths, strict=True):
+        n_chosen = int(chosen[start : start + length].sum())
+        if unit == "word":  # each text is one word, and whole words come as near as they can
+            halves = chosen[start + 1 : start + first - 1], chosen[start + first : start + length - 1]
+            assert {bool(half.all()) for half in halves if len(half)} <= {True, False}
+            assert all(half.all() or not half.any() for half in halves)
+        else:
+            assert n_chosen == max(1, round(0.3 * (length - 3)))

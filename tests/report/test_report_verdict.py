@@ -8,7 +8,7 @@ import pytest
 
 from malgil.errors import NotFoundError
 from malgil.report.curves import Curves, smoothed
-from malgil.report.verdict import findings, verdict
+from malgil.report.verdict import Even, findings, verdict
 
 V = 300
 
@@ -33,7 +33,7 @@ def falling(low, start=EVEN, speed=12):
 
 
 def tones(metrics, **options):
-    found = findings(Curves.of(metrics), V, options.get("tokenizer", "bpe"), options.get("epochs"), "en")
+    found = findings(Curves.of(metrics), Even.tokens(V), options.get("tokenizer", "bpe"), options.get("epochs"), "en")
     return [f.tone for f in found], " ".join(f.text for f in found)
 
 
@@ -170,3 +170,24 @@ def test_long_curves_are_thinned_to_means_and_evaluations_are_all_kept():
     assert columns["train"]["loss"] == pytest.approx([0.5] * 700)
     assert columns["train"]["step"][-1] == columns["train"]["lr"][-1] == 7000
     assert columns["train"]["tokens_per_second"] == [None] * 700
+
+
+def test_the_weights_to_prefer_are_those_by_the_watched_figure() -> None:
+    losses = [(10, 1.0, 0.6), (20, 1.2, 0.9), (30, 1.4, 0.9), (40, 1.5, 0.8)]
+    lines = [{"step": s, "loss": 1.0 - s / 50, "val_loss": loss, "val_accuracy": right} for s, loss, right in losses]
+    watched = Curves.of(lines, ("val_accuracy", True))
+    assert (watched.kept, watched.best) == (lines[1], lines[0])  # the earliest of equals; the lowest loss
+    assert Curves.of(lines, ("val_mse", False)).kept == lines[0]  # nobody has that figure
+    assert Curves.of(lines, ("val_accuracy", False)).kept == lines[0]
+
+    def said(curves: Curves, language: str) -> str:
+        return " ".join(f.text for f in findings(curves, Even(1.1, "ln(3)"), "bpe", 1.0, language))
+
+    english, korean = said(watched, "en"), said(watched, "ko")
+    assert "after step 10 the validation loss rose from 1.00 to 1.50" in english
+    assert "By Accuracy, which this run watches, the weights of step 20 are the best" in english
+    assert "It is right on 90.0% of unseen texts." in english  # of the weights that are kept
+    assert "지표(정확도)로 보면 20단계의 가중치가 가장 낫습니다" in korean
+    by_loss = said(Curves.of(lines), "en")
+    assert "The weights of step 10 are the better ones" in by_loss
+    assert "60.0%" in by_loss

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from run_cases import pairs, sentences
+from run_cases import pairs, questions, reviews, sentences, tagged
 
 
 @pytest.fixture(autouse=True)
@@ -19,4 +19,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("corpus") / "text.txt"
     path.write_text(sentences(1400), encoding="utf-8")
     path.with_suffix(".tsv").write_text(pairs(120), encoding="utf-8")
+    path.with_name("reviews.tsv").write_text(reviews(90), encoding="utf-8")
+    path.with_name("tagged.conll").write_text(tagged(90), encoding="utf-8")
+    path.with_name("questions.jsonl").write_text(questions(90), encoding="utf-8")
     return path

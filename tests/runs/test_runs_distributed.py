@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_cases import OF_PAIRS, Recorder, resumed, steps_saved, trained
+from run_cases import OF_LABELS, OF_PAIRS, Recorder, resumed, steps_saved, trained
 from run_processes import arguments, run_pair
 from safetensors.torch import load_file
 
@@ -34,17 +34,31 @@ def alone(recipe: str, corpus: Path, out: Path, **training: Any) -> None:
     trained(recipe, corpus, out, Recorder(), model={"dropout": 0.0}, training={**EVEN, **training})
 
 
+#: a softmax over places does not change with it, so its gradient is rounding alone, which AdamW makes large
+WITHOUT_GRADIENT = ("parts.answers.linear.bias",)
+
+
 def assert_same(one: Path, two: Path, tolerance: float = 1e-5) -> None:
     for key in ("loss", "val_loss", "grad_norm"):
         assert losses(two, key) == pytest.approx(losses(one, key), abs=tolerance * (10 if key == "grad_norm" else 1))
     assert [line["step"] for line in Run(two).metrics] == [line["step"] for line in Run(one).metrics]
     a, b = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
     assert {k: v.shape for k, v in a.items()} == {k: v.shape for k, v in b.items()}
-    assert all((a[k] - b[k]).abs().max() < 100 * tolerance for k in a)
+    assert all((a[k] - b[k]).abs().max() < 100 * tolerance for k in a if k not in WITHOUT_GRADIENT)
 
 
 @pytest.mark.parametrize(
-    ("recipe", "shard"), [*BOTH, ("seq2seq-bahdanau", False), ("transformer", True), ("bert", True)]
+    ("recipe", "shard"),
+    [
+        *BOTH,
+        ("seq2seq-bahdanau", False),
+        ("transformer", True),
+        ("bert", True),
+        ("classify", False),
+        ("classify", True),
+        ("tag", False),
+        ("answer", True),
+    ],
 )
 def test_two_processes_take_the_steps_of_one(recipe: str, shard: bool, corpus: Path, tmp_path: Path) -> None:
     alone(recipe, corpus, tmp_path / "one")
@@ -54,7 +68,7 @@ def test_two_processes_take_the_steps_of_one(recipe: str, shard: bool, corpus: P
     # only the leader speaks and writes
     assert (tmp_path / "log.1").read_text(encoding="utf-8") == ""
     assert (tmp_path / "two" / "samples.jsonl").read_text(encoding="utf-8").count("\n") == (
-        6 if recipe in (*OF_PAIRS, "bert") else 2
+        6 if recipe in (*OF_PAIRS, *OF_LABELS, "bert", "tag", "answer") else 2
     )
     assert steps_saved(tmp_path / "two") == steps_saved(tmp_path / "one")
 

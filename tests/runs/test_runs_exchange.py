@@ -103,9 +103,9 @@ def test_an_imported_encoder(tmp_path: Path) -> None:
     tokens = torch.tensor([run.tokenizer.encode("말길은 길다")])
     with torch.no_grad():
         assert torch.equal(run.model(tokens).hidden, model.eval()(tokens).hidden)
-    with pytest.raises(ConfigError, match=r"does not continue a text.*a vector for each token"):
+    with pytest.raises(ConfigError, match=r"does not continue a text.*malgil embed gives vectors"):
         run.generate("말길")
-    with pytest.raises(ConfigError, match=r"does not turn one text into another.*a vector for each token"):
+    with pytest.raises(ConfigError, match=r"does not turn one text into another.*malgil embed gives vectors"):
         run.translate("말길")
     with pytest.raises(ConfigError, match="the tokenizer has no token for what is hidden"):
         run.evaluate(text)

@@ -11,9 +11,10 @@ from malgil.config import AUTO, flat
 from malgil.errors import ConfigError
 from malgil.models import FAMILIES
 from malgil.runs import fit
-from malgil.runs.prepare import _block_parameters
+from malgil.runs.prepare import block_parameters
 from malgil.runs.recipe import compose, recipe_names, settings_of
 
+LABELLED = ("classification", "regression", "tagging", "answering", "contrastive")
 CORE = 1.6e11  # FLOP/s of one core with bf16 instructions
 
 
@@ -21,9 +22,13 @@ def fitted(recipe: str, *, rate: float = CORE, n_tokens: int = 1_000_000, vocab:
     tree = copy.deepcopy(compose(recipe, [], {"training": training, "tokenizer": {"kind": "char"}}))
     fit.fit_budget(tree, "cpu")
     fit.fit_tokenizer(tree, n_tokens)
-    measured: Any = {"rate": lambda: rate, "count": lambda model: _block_parameters(model, (vocab, None))}
+    measured: Any = {"rate": lambda: rate, "count": lambda model: block_parameters(model, (vocab, None))}
     if tree["objective"]["name"] == "seq2seq":
         fit.fit_pairs(tree, n_tokens=n_tokens, device="cpu", **measured)
+    elif tree["objective"]["name"] in LABELLED:
+        tree["model"]["max_len"] = 64  # follows from the texts
+        tree["objective"] = {k: v for k, v in tree["objective"].items() if v != AUTO}  # as these do
+        fit.fit_labels(tree, n_tokens=n_tokens, n_records=n_tokens // 40, device="cpu", **measured)
     else:
         fit.fit_model(tree, n_tokens=n_tokens, vocab_size=vocab, device="cpu", **measured)
     fit.fit_rhythm(tree, 1000)
@@ -41,7 +46,7 @@ def test_nothing_stays_open(recipe: str) -> None:
 
 
 def blocks(tree: Any) -> int:
-    return _block_parameters(tree["model"], (67, None))
+    return block_parameters(tree["model"], (67, None))
 
 
 @pytest.mark.parametrize("recipe", ["gpt", "gpt2", "lstm", "rnn", "seq2seq", "transformer"])
@@ -77,7 +82,7 @@ def test_dropout_follows_from_how_often_the_text_is_read(
         n_tokens=10**6,
         device="cpu",
         rate=lambda: CORE,
-        count=lambda m: _block_parameters(m, (67, None)),
+        count=lambda m: block_parameters(m, (67, None)),
     )
     assert tree["model"]["dropout"] == dropout
     assert f"dropout {dropout}" in said[0]
@@ -94,7 +99,7 @@ def test_what_is_named_stays() -> None:
         vocab_size=67,
         device="cpu",
         rate=lambda: CORE,
-        count=lambda m: _block_parameters(m, (67, None)),
+        count=lambda m: block_parameters(m, (67, None)),
     )
     assert (tree["model"]["d_model"], tree["model"]["n_heads"], tree["model"]["d_ff"]) == (72, 3, 100)
     assert tree["training"]["batch_size"] == 7
@@ -108,7 +113,7 @@ def test_a_run_limited_by_steps_times_nothing() -> None:
     tree = compose("gpt", [], {"training": {"steps": 300}})
     tree["tokenizer"]["kind"] = "char"
     fit.fit_model(
-        tree, n_tokens=10**6, vocab_size=67, device="cpu", rate=refuse, count=lambda m: _block_parameters(m, (67, None))
+        tree, n_tokens=10**6, vocab_size=67, device="cpu", rate=refuse, count=lambda m: block_parameters(m, (67, None))
     )
     assert tree["training"]["batch_size"] >= 8
 
@@ -131,3 +136,40 @@ def test_without_a_limit_a_time_is_chosen_and_said() -> None:
     tree = compose("gpt", [], {})
     assert fit.fit_budget(tree, "cpu") == ["no limit given: training for 120 s"]
     assert fit.fit_budget(compose("gpt", [], {"training": {"steps": 5}}), "cpu") == []
+
+
+def test_labelled_texts_get_pieces_epochs_and_rates_of_their_own() -> None:
+    tree: Any = {"training": {}, "tokenizer": {"kind": AUTO, "vocab_size": AUTO}}
+    assert fit.fit_pieces(tree, 3_000) == ["tokenizer: wordpiece", "vocabulary: 4,096"]
+    tree["tokenizer"]["vocab_size"] = AUTO
+    fit.fit_pieces(tree, 15_000_000)
+    assert tree["tokenizer"]["vocab_size"] == 32_768
+    for few, chosen in ((1_000, 10.0), (200_000, 3.0)):
+        tree = {"training": {}}
+        assert fit.fit_epochs(tree, few) == [f"no limit given: {chosen:.0f} epochs"]
+        assert tree["training"]["epochs"] == chosen
+    tuned: Any = {"training": {"start": "runs/bert"}}
+    fit.fit_epochs(tuned, 1_000)
+    assert tuned["training"]["epochs"] == 3.0
+    limited: Any = {"training": {"seconds": 9.0}}
+    assert fit.fit_epochs(limited, 1_000) == []
+    assert limited == {"training": {"seconds": 9.0}}
+
+
+def test_a_trained_body_moves_by_smaller_steps() -> None:
+    fresh, tuned = fitted("classify", seconds=60.0), fitted("classify", seconds=60.0, start="runs/bert")
+    for key in ("learning_rate", "muon_learning_rate"):
+        assert 0 < tuned["training"][key] < fresh["training"][key]
+    named = fitted("classify", seconds=60.0, start="runs/bert", learning_rate=0.5)
+    assert named["training"]["learning_rate"] == 0.5
+
+
+@pytest.mark.parametrize(("n_records", "rows"), [(10, 1), (200, 10), (10_000, 32)])
+def test_an_epoch_of_few_texts_has_steps_too(n_records: int, rows: int) -> None:
+    tree = compose("classify", [], {"training": {"epochs": 2}, "model": {"max_len": 16}})
+    measured: Any = {"rate": lambda: CORE, "count": lambda model: block_parameters(model, (67, None))}
+    fit.fit_labels(tree, n_tokens=12 * n_records, n_records=n_records, device="cpu", **measured)
+    assert tree["training"]["batch_size"] == rows
+    shared = compose("classify", [], {"training": {"epochs": 2}, "model": {"max_len": 16}})
+    fit.fit_labels(shared, n_tokens=12 * n_records, n_records=n_records, device="cpu", world=3, **measured)
+    assert shared["training"]["batch_size"] % 3 == 0

@@ -5,31 +5,56 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from run_cases import pairs, questions, reviews, tagged
 
 import malgil
 from malgil.models import family
-from malgil.runs.recipe import SECTIONS, recipe, recipe_names
+from malgil.runs.recipe import SECTIONS, compose, recipe, recipe_names
+from malgil.runs.run import Run
 
 TEXT = "말길은 글이 가는 길이다. ㅋㅋ 낱말이 모여 글이 된다.\nThe way that words take is long.\n" * 30
 
 
 PAIRS = "말길\tthe way of words\n산은 높다\tmountains are high\n물이 흐른다\twater flows\n" * 30
-OF_PAIRS = [name for name in recipe_names() if recipe(name)["objective"]["name"] == "seq2seq"]
-OF_GAPS = [name for name in recipe_names() if recipe(name)["objective"]["name"] == "masked_lm"]
+SCORES = "text\tscore\n" + "".join(f"말길은 {'길고 ' * i}길다\t{i}\n" for i in range(40))
+#: by the objective: the file to train on
+DATA = {
+    "seq2seq": ("글.tsv", PAIRS),
+    "classification": ("글.tsv", reviews(60)),
+    "regression": ("글.tsv", SCORES),
+    "tagging": ("글.conll", tagged(60)),
+    "answering": ("글.jsonl", questions(60)),
+    "contrastive": ("글.tsv", pairs(60)),
+}
 
 
-@pytest.mark.parametrize("name", recipe_names())
+def objective_of(name: str) -> str:
+    return str(recipe(name)["objective"]["name"])
+
+
+def used(run: Run, objective: str) -> object:
+    """What a run is there for, done once."""
+    if objective == "causal_lm":
+        return run.generate("말길", max_tokens=3)
+    if objective == "seq2seq":
+        return run.translate("말길", max_tokens=3)
+    if objective == "answering":
+        return run.predict([{"question": "누가 왔니?", "context": "말길이 서울에서 왔다."}])
+    return run.predict(["말길은 길다"]) if objective in ("classification", "regression", "tagging") else run
+
+
+# a student has a teacher: tests of distillation train it
+@pytest.mark.parametrize("name", [name for name in recipe_names() if objective_of(name) != "distillation"])
 def test_builds_and_runs_two_steps(name: str, tmp_path: Path) -> None:
     model = {"n_layers": 2, "d_model": 24}
-    out, data = tmp_path / "run", tmp_path / ("글.tsv" if name in OF_PAIRS else "글.txt")
-    data.write_text(PAIRS if name in OF_PAIRS else TEXT, encoding="utf-8")
+    file, text = DATA.get(objective_of(name), ("글.txt", TEXT))
+    out, data = tmp_path / "run", tmp_path / file
+    data.write_text(text, encoding="utf-8")
     run = malgil.train(name, data=data, out=out, steps=2, device="cpu", threads=1, quiet=True, model=model)
     assert run.config["recipe"] == name
     assert [line["step"] for line in run.metrics][-1] == 2
     assert "auto" not in str({k: v for k, v in run.config.items() if k not in ("training", "description")})
-    if name not in OF_GAPS:
-        write = run.translate if name in OF_PAIRS else run.generate
-        assert isinstance(write("말길", max_tokens=3), str)
+    assert used(run, objective_of(name)) is not None
     assert run.evaluate()["loss"] > 0
     assert (out / "report.html").stat().st_size > 1000
 
@@ -70,3 +95,14 @@ def test_nanogpt_char_is_nanogpts_setting() -> None:
     for key, value in expected.items():
         assert training[key] == value, key
     assert training.get("beta1", 0.9) == 0.9
+
+
+def test_sizes_stay_open_in_another_family() -> None:
+    model = compose("classify", [], {"model": {"name": "modernbert", "n_layers": 3}})["model"]
+    assert {key: model[key] for key in ("name", "n_layers", "d_model", "max_len")} == {
+        "name": "modernbert",
+        "n_layers": 3,
+        "d_model": "auto",
+        "max_len": "auto",
+    }
+    assert "n_heads" not in compose("gpt2", [], {"model": {"name": "rnn_lm"}})["model"]  # it has none

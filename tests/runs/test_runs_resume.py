@@ -81,6 +81,8 @@ def copied(whole: dict[str, Path], tmp_path: Path) -> Path:
         ("transformer", 7),
         ("bert", 8),
         ("birnn", 5),
+        ("albert", 7),
+        ("electra", 8),
     ],
 )
 def test_a_broken_run_ends_with_the_same_bits(

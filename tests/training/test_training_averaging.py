@@ -249,7 +249,7 @@ def test_two_processes_average_as_one_does(tmp_path: Path) -> None:
         assert_close(found.model, expected.model)
         assert_close(found.averaging, expected.averaging)
         assert not equal(found.model, {name: found.averaging[f"raw.{name}"] for name in found.model})
-        assert found.state["best_loss"] == pytest.approx(expected.state["best_loss"], abs=1e-4)
+        assert found.state["best"] == pytest.approx(expected.state["best"], abs=1e-4)
 
 
 def scored(**settings: Any) -> Trainer:

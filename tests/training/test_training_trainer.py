@@ -10,10 +10,11 @@ import pytest
 import torch
 from training_cases import MODELS, equal, gradients, trainer, weights
 
-from malgil.errors import Interrupted, NonFiniteError, ResourceError
+from malgil.errors import Interrupted, NonFiniteError, NotFoundError, ResourceError
 from malgil.objectives.causal_lm import IGNORED
 from malgil.training.settings import TrainingSettings
 from malgil.training.trainer import Hooks, Limits, Progress, Trainer, step_limit
+from malgil.training.watching import Watched
 
 # -- a step -----------------------------------------------------------------------------------------
 
@@ -258,7 +259,7 @@ def test_the_rhythm_of_a_run() -> None:
     assert diary.steps("save") == [3, 5, 6, 7]  # 3 and 6 are the best so far
     assert [line["step"] for line in diary.lines] == [1, 2, 3, 4, 6, 7]
     assert [line["step"] for line in diary.lines if "val_loss" in line] == [3, 6, 7]
-    assert (one.progress.best_step, one.progress.best_loss, one.progress.worse_in_a_row) == (6, 2.0, 1)
+    assert (one.progress.best_step, one.progress.best, one.progress.worse_in_a_row) == (6, 2.0, 1)
     assert set(diary.lines[0]) == {"step", "tokens", "seconds", "loss", "lr", "grad_norm", "tokens_per_second"}
     assert [line["tokens"] for line in diary.lines] == [36 * line["step"] for line in diary.lines]
 
@@ -281,6 +282,75 @@ def test_early_stopping_gives_its_reason() -> None:
     assert one.done
     assert one.run() == reason  # nothing more happens
     assert one.progress.step == 8
+
+
+def watching(watched: Watched, figures: list[dict[str, Any]], **settings: Any) -> tuple[Trainer, list[int]]:
+    """A trainer whose evaluations find these figures, and the steps at which it saved."""
+    found, saved = iter(figures), []
+    one = trainer("gpt2", hooks=Hooks(evaluate=lambda: next(found)), evaluate_every=2, **settings)
+    one.hooks.save = lambda: saved.append(one.progress.step)
+    one.watched = watched
+    return one, saved
+
+
+def test_early_stopping_by_accuracy_while_the_loss_rises() -> None:
+    accuracies, losses = [0.5, 0.7, 0.7, 0.9, 0.8, 0.9], [1.0, 1.1, 1.2, 1.3, 1.4, 1.5]
+    figures = [{"val_loss": x, "val_accuracy": y} for x, y in zip(losses, accuracies, strict=True)]
+    one, saved = watching(Watched("val_accuracy", True), figures, steps=50, patience=2)
+    assert one.run() == (
+        "stopped early at step 12: 2 evaluations in a row without a better validation accuracy than 0.9000 at step 8"
+    )
+    assert saved == [2, 4, 8, 12]  # each time it is the best so far, and at the end
+    assert (one.progress.best, one.progress.best_step) == (0.9, 8)
+    by_loss, _ = watching(Watched(), figures, steps=50, patience=2)
+    assert by_loss.run().endswith("2 evaluations in a row without a better validation loss than 1.0000 at step 2")
+
+
+def test_a_figure_without_a_value_is_never_the_best() -> None:
+    figures = [{"val_loss": 1.0, "val_spearman": value} for value in (None, math.nan, -0.5, None, -0.6)]
+    one, saved = watching(Watched("val_spearman", True), figures, steps=50, patience=2)
+    one.run()
+    assert one.progress.step == 4  # there has been none
+    assert one.stopped == "stopped early at step 4: 2 evaluations in a row without a better validation spearman"
+    one, saved = watching(Watched("val_spearman", True), figures, steps=10)
+    one.run()
+    assert (one.progress.best, one.progress.best_step, one.progress.worse_in_a_row) == (-0.5, 6, 2)
+    assert saved == [6, 10]
+
+
+def test_an_unknown_figure_names_the_nearest() -> None:
+    one, _ = watching(Watched("val_acuracy"), [{"val_loss": 1.0, "val_accuracy": 0.5}])
+    with pytest.raises(
+        NotFoundError, match=r"unknown figure 'val_acuracy'; training.watch; did you mean val_accuracy\?"
+    ):
+        one.run()
+
+
+@pytest.mark.parametrize(
+    ("figure", "more"),
+    [
+        *[(name, False) for name in ("val_loss", "val_perplexity", "val_bits_per_byte", "val_token_error_rate")],
+        *[(name, True) for name in ("val_accuracy", "val_f1", "val_matthews")],
+    ],
+)
+def test_of_some_figures_more_is_better(figure: str, more: bool) -> None:
+    watched = Watched.of(figure, ("val_spearman", True))
+    assert watched == Watched(figure, more)
+    assert (watched.better(2.0, 1.0), watched.better(1.0, 2.0), watched.better(1.0, 1.0)) == (more, not more, False)
+    assert watched.better(1.0, None)
+    assert not watched.better(math.nan, None)
+    assert Watched.of("val_spearman", ("val_spearman", True)) == Watched("val_spearman", True)
+    assert Watched.of("val_length", ("val_length", False)) == Watched("val_length", False)  # the task knows
+
+
+def test_checkpoints_from_before_go_on() -> None:
+    one, _ = watching(Watched(), [{"val_loss": 2.0}], steps=2)
+    one.run()
+    snapshot = one.snapshot({})
+    snapshot.state["best_loss"] = snapshot.state.pop("best")
+    other, _ = watching(Watched(), [], steps=2)
+    other.restore(snapshot)
+    assert (other.progress.best, other.progress.best_step) == (2.0, 2)
 
 
 @pytest.mark.parametrize("signal_at", [1, 3, 5, 7])

@@ -27,9 +27,53 @@ SCORES = {
     "bits_per_byte": "bits per byte",
     "carried_loss": "loss with carried state",
     "masked": "hidden tokens",
+    "sentence_loss": "loss (nats a pair)",
+    "sentence_accuracy": "pairs told rightly",
+    "pairs": "pairs of texts",
+    "replaced_loss": "replaced or not: loss",
+    "replaced_accuracy": "replaced or not: right",
+    "replaced_f1": "replaced tokens: F1",
+    "replaced": "replaced tokens",
+    "masked_loss": "generator: loss",
+    "masked_accuracy": "generator: tokens right",
     "tokens": "tokens",
     "bytes": "bytes",
     "unknown": "unknown tokens",
+}
+#: what some of them are called where a score is of labelled texts, and what these have beside
+OF_TEXTS = {
+    "loss": "loss (a text)",
+    "accuracy": "accuracy",
+    "accuracy_at_1": "partner is the nearest",
+    "candidates": "of candidates",
+    "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
+    "matthews": "Matthews correlation",
+    "exact_match": "all labels right",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+    "mse": "mean squared error",
+    "texts": "texts",
+}
+#: the same of tagged words, and of questions
+OF_WORDS = {
+    "loss": "loss (a word)",
+    "f1": "F1 of entities",
+    "precision": "precision",
+    "recall": "recall",
+    "accuracy": "tags right",
+    "sentences": "sentences",
+    "words": "words",
+}
+OF_QUESTIONS = {
+    "loss": "loss (a window)",
+    "exact_match": "exact match",
+    "f1": "F1 of words",
+    "korean_exact_match": "exact match, Korean",
+    "character_f1": "F1 of characters, Korean",
+    "answerable_f1": "F1 where there is one",
+    "unanswerable": "rightly given none",
+    "questions": "questions",
 }
 SIGNATURES = {"bleu_signature": "BLEU, how", "chrf_signature": "chrF, how"}
 
@@ -37,7 +81,7 @@ SIGNATURES = {"bleu_signature": "BLEU, how", "chrf_signature": "chrF, how"}
 def score_lines(result: dict[str, Any]) -> str:
     """A score, a figure a line."""
     lines = []
-    for key, label in SCORES.items():
+    for key, label in _labels(result).items():
         if (value := result.get(key)) is not None:
             lines.append(f"{label:<26} {value:,}" if isinstance(value, int) else f"{label:<26} {value:.4f}")
         elif key == "bits_per_byte" and (reason := result.get("not_comparable")):
@@ -46,16 +90,45 @@ def score_lines(result: dict[str, Any]) -> str:
     by_length = result.get("bleu_by_source_words", [])
     if len(by_length) > 1:
         lines += ["", "BLEU by length of the source", *_length_lines(by_length)]
-    if cut := result.get("cut_sources"):
-        lines.append(f"note: {cut:,} of the sources are longer than the model reads; their ends were left out")
+    if by_label := result.get("by_label"):
+        lines += ["", *_label_lines(by_label, "label", "texts")]
+    if types := result.get("types"):
+        lines += ["", *_label_lines(types, "type", "entities")]
+    for key, noun in (("cut_sources", "sources"), ("cut", "texts")):
+        if cut := result.get(key):
+            lines.append(f"note: {cut:,} of the {noun} are longer than the model reads; their ends were left out")
+    if unknown_tags := result.get("unknown_tags"):
+        lines.append(f"note: {unknown_tags:,} words have tags that the model does not know, and count as wrong")
+    if unknown := result.get("unknown_labels"):
+        shown = ", ".join(unknown[:8]) + (f" and {len(unknown) - 8} more" if len(unknown) > 8 else "")
+        lines.append(f"note: the model does not know these labels, and texts with them count as wrong: {shown}")
     if caution := result.get("caution"):
         lines.append(f"note: {caution}")
     return "\n".join(lines)
 
 
+def _labels(result: dict[str, Any]) -> dict[str, str]:
+    if "texts" in result:
+        return OF_TEXTS
+    if "types" in result or "questions" in result:
+        return OF_WORDS if "types" in result else OF_QUESTIONS
+    of_tokens = "perplexity" in result or "replaced_loss" not in result
+    return SCORES | ({} if of_tokens else {"loss": "loss that is trained"})
+
+
 def _length_lines(rows: list[dict[str, Any]]) -> list[str]:
     return [
         f"  {row['low']:>3} to {row['high']:<3} words {row['sentences']:>6,} pairs {row['bleu']:>7.2f}" for row in rows
+    ]
+
+
+def _label_lines(by_label: dict[str, dict[str, Any]], label: str, things: str) -> list[str]:
+    """A table of the figures of each label."""
+    width = max(len(label), *(len(name) for name in by_label))
+    head = f"{label:<{width}} {'precision':>10} {'recall':>8} {'F1':>8} {things:>8}"
+    return [head] + [
+        f"{name:<{width}} {row['precision']:>10.4f} {row['recall']:>8.4f} {row['f1']:>8.4f} {row['support']:>8,}"
+        for name, row in by_label.items()
     ]
 
 

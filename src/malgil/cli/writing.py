@@ -1,4 +1,4 @@
-"""What `malgil generate` and `malgil translate` print: text as it is written, lines, or JSON lines."""
+"""What `malgil generate`, `translate` and `predict` print: text as it is written, lines, or JSON lines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from malgil.errors import InputError
-from malgil.runs.run import Run
+from malgil.runs.predicting import row_of
+from malgil.runs.run import PREDICTED_TOGETHER, Run
 from malgil.text.tokenizer import clean
 
 #: lines of a file that are translated together
@@ -61,7 +62,7 @@ def write_translations(
     if batch is None:
         batch = FILE_BATCH if stat.S_ISREG(os.fstat(lines.fileno()).st_mode) else 1
     several = run.generation_settings(**settings).n_best > 1
-    for number, made in enumerate(run.translate_lines(_texts(lines), batch, **settings), start=1):
+    for number, made in enumerate(run.translate_lines(lines_of(lines), batch, **settings), start=1):
         if made.cut:
             print(
                 f"warning: line {number} is longer than the model reads: {made.cut:,} of its tokens were left out",
@@ -84,7 +85,27 @@ def write_translations(
         sys.stdout.flush()
 
 
-def _texts(lines: BinaryIO) -> Iterator[str]:
+def write_predictions(run: Run, lines: BinaryIO | None, *, batch: int | None, precision: str = "fp32") -> None:
+    """A JSON object for every line of input, as soon as its batch is there.
+
+    Args:
+        lines: standard input; None where it is closed.
+        batch: lines at a time; None = 1,024 of a file, one of what comes as it is written.
+
+    Raises:
+        InputError: there is no standard input, or a line cannot be read.
+    """
+    if lines is None:
+        raise InputError("there is no standard input", "malgil predict", "give it lines: ... < FILE")
+    if batch is None:
+        batch = PREDICTED_TOGETHER if stat.S_ISREG(os.fstat(lines.fileno()).st_mode) else 1
+    rows = (row_of(line, number) for number, line in enumerate(lines_of(lines), start=1))
+    for row in run.predict_lines(rows, batch, precision=precision):
+        print(json.dumps(row, ensure_ascii=False))
+        sys.stdout.flush()
+
+
+def lines_of(lines: BinaryIO) -> Iterator[str]:
     """Lines without their ends, and without the mark that some programs put before the first."""
     for number, line in enumerate(lines):
         text = line.decode("utf-8", "surrogateescape").rstrip("\r\n")

@@ -147,7 +147,7 @@ def open_corpus(settings: DataSettings) -> Corpus:
         train, validation = _hold_out(files, facts, settings)
         held = tuple(i for i in builtin if held_out(builtin_documents()[i].name, settings.holdout))
         builtin = tuple(i for i in builtin if i not in set(held))
-    return Corpus(_part(train, builtin), _part(validation, held), tuple(notes))
+    return Corpus(part_of(train, builtin), part_of(validation, held), tuple(notes))
 
 
 def open_whole(settings: DataSettings) -> tuple[Part, tuple[str, ...]]:
@@ -161,7 +161,7 @@ def open_whole(settings: DataSettings) -> tuple[Part, tuple[str, ...]]:
     facts = {path: _facts(path, settings, tally) for path in files}
     builtin = tuple(range(len(builtin_documents()))) if BUILTIN in settings.paths else ()
     spans = [_whole(path, facts[path], settings) for path in files]
-    return _part(spans, builtin), (*notes, *tolerated(tally))
+    return part_of(spans, builtin), (*notes, *tolerated(tally))
 
 
 def choose_files(files: Mapping[T, tuple[str, int]], share: float) -> set[T]:
@@ -235,6 +235,24 @@ def refuse_change(path: Path, stamp: tuple[int, int]) -> None:
     """
     if stamp_of(path) != stamp:
         raise DataError("the file has changed since it was opened", str(path), "start again with the file at rest")
+
+
+def part_of(spans: list[Span], builtin: tuple[int, ...]) -> Part:
+    """Stretches of files and built-in documents, by their numbers, as one part."""
+    digest = hashlib.sha256()
+    documents, characters, n_bytes = len(builtin), 0, 0
+    for span in spans:
+        digest.update(json.dumps([*span.identity, span.start, span.stop]).encode())
+        documents += 1 if _is_text(span.path) else span.stop - span.start
+        characters += span.n_characters
+        n_bytes += span.n_bytes
+    for index in builtin:
+        document = builtin_documents()[index]
+        digest.update(json.dumps([document.name, document.text]).encode())
+        characters += len(document.text)
+        n_bytes += len(document.text.encode("utf-8"))
+    pieces: tuple[Span | Builtin, ...] = (*spans, *([Builtin(builtin)] if builtin else []))
+    return Part(pieces, documents, characters, n_bytes, digest.hexdigest())
 
 
 # ---------------------------------------------------------------------------------------------
@@ -321,23 +339,6 @@ def _span(
     identity = (facts.sha256, format_of(path)[0], None if _is_text(path) else settings.text_field)
     skip = settings.skip_bad
     return Span(path, settings.text_field, skip, start, stop, characters, n_bytes, stamp_of(path), identity)
-
-
-def _part(spans: list[Span], builtin: tuple[int, ...]) -> Part:
-    digest = hashlib.sha256()
-    documents, characters, n_bytes = len(builtin), 0, 0
-    for span in spans:
-        digest.update(json.dumps([*span.identity, span.start, span.stop]).encode())
-        documents += 1 if _is_text(span.path) else span.stop - span.start
-        characters += span.n_characters
-        n_bytes += span.n_bytes
-    for index in builtin:
-        document = builtin_documents()[index]
-        digest.update(json.dumps([document.name, document.text]).encode())
-        characters += len(document.text)
-        n_bytes += len(document.text.encode("utf-8"))
-    pieces: tuple[Span | Builtin, ...] = (*spans, *([Builtin(builtin)] if builtin else []))
-    return Part(pieces, documents, characters, n_bytes, digest.hexdigest())
 
 
 def _characters(chunks: Iterator[str], start: int, stop: int) -> Iterator[str]:

@@ -23,15 +23,16 @@ from malgil.errors import DataError, InputError
 R = TypeVar("R")
 #: a record and its place, `file:line`
 Located: TypeAlias = tuple[str, R]
-_TEXTS = (
+#: names that columns usually have, in small letters, the likeliest first
+TEXT_NAMES = (
     *("text", "document", "sentence", "review", "comment", "comments", "content", "tweet", "utterance", "title"),
     *("문장", "본문", "내용", "리뷰", "댓글"),
 )
-_PAIRS = (
+PAIR_NAMES = (
     *(("text", "pair"), ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2")),
     *(("text1", "text2"), ("text_a", "text_b"), ("문장1", "문장2")),
 )
-_LABELS = (
+LABEL_NAMES = (
     *("label", "labels", "class", "target", "category", "gold_label", "sentiment", "topic", "intent"),
     *("라벨", "레이블", "분류", "감정"),
 )
@@ -103,7 +104,7 @@ def read_labelled(
         raise InputError(
             "an empty separator of labels", "data.label_separator", "give what stands between, such as ','"
         )
-    columns = find_columns(path, settings, tally, _LABELS)
+    columns = find_columns(path, settings, tally, LABEL_NAMES)
 
     def rows() -> Iterator[Located[Labelled]]:
         for where, text, pair, value in columns.cells(tally, findings, blank=separator is not None):
@@ -131,7 +132,7 @@ def read_scored(
 
     def rows() -> Iterator[Located[Scored]]:
         for where, text, pair, value in columns.cells(tally, findings):
-            score = _number(value)
+            score = number_of(value)
             if score is None:
                 fix = "mend the row, or name the column with --data.label-field"
                 tally.skip(f"'{columns.label}' holds {_shown(value)}, which is no finite number", where, fix)
@@ -156,13 +157,13 @@ def find_columns(
         DataError, InputError, NotFoundError: as `read_labelled`.
     """
     fields = (settings.text_field, settings.pair_field, settings.label_field)
-    known = {*_TEXTS, *usual, *(name for names in _PAIRS for name in names)}
+    known = {*TEXT_NAMES, *usual, *(name for names in PAIR_NAMES for name in names)}
     header, columns = table_columns(path, fields, tally, known)
     text, pair, label = (None if field is None else find_column(path, field, columns) for field in fields)
     by_name = {name.strip().lower(): name for name in columns if name not in (text, pair, label)} if header else {}
     if text is None and pair is None:
-        text, pair = next(((by_name[a], by_name[b]) for a, b in _PAIRS if {a, b} <= set(by_name)), (None, None))
-    text = text or _first(_TEXTS, by_name)
+        text, pair = next(((by_name[a], by_name[b]) for a, b in PAIR_NAMES if {a, b} <= set(by_name)), (None, None))
+    text = text or _first(TEXT_NAMES, by_name)
     label = label or _first(usual, by_name)
     free = [name for name in columns if name not in (text, pair, label)]
     missing = [role for role, column in (("text", text), ("label", label)) if column is None]
@@ -223,7 +224,8 @@ def _label(value: Any) -> str:
     raise ValueError(_shown(value))
 
 
-def _number(value: Any) -> float | None:
+def number_of(value: Any) -> float | None:
+    """The finite number that a cell holds, as a number or as text; None where it holds none."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:

@@ -4,6 +4,7 @@
     open_labelled_data(settings, SCORED)     texts with a number                  label_rows
     open_labelled_data(settings, TAGGED)     words with tags                      label_tags
     open_labelled_data(settings, QUESTIONS)  questions about texts                label_answers
+    open_labelled_data(settings, ALIKE)      texts that belong together           label_alike
 
 Labels are made by people, so the sets are small enough for memory and have faults: what is left out or looks wrong is
 said in one line each. What is held out follows from the texts alone: by a hash of each, so that equal ones stay
@@ -22,6 +23,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from malgil.data.builtin import builtin_labels, held_out
 from malgil.data.corpus import refuse_overlap, tolerated
+from malgil.data.label_alike import Alike, judge_alike, read_alike
 from malgil.data.label_answers import read_questions
 from malgil.data.label_checks import (
     judge_labelled,
@@ -247,6 +249,10 @@ def _builtin_labelled() -> list[Located[Labelled]]:
     return [(BUILTIN, Labelled(text, None, (module,))) for text, module in builtin_labels()]
 
 
+def _builtin_alike() -> list[Located[Alike]]:
+    return [(BUILTIN, Alike(text)) for text, _ in builtin_labels()]
+
+
 def _no_names(records: Iterable[Record]) -> tuple[str, ...]:
     return ()
 
@@ -255,3 +261,4 @@ LABELLED = Kind("texts", read_labelled, judge_labelled, label_names, builtin=_bu
 SCORED = Kind("scored texts", read_scored, judge_scored, _no_names)
 TAGGED = Kind("sentences", read_tagged, judge_tagged, tag_names)
 QUESTIONS = Kind("questions", read_questions, judge_questions, _no_names, json=True)
+ALIKE = Kind("texts or pairs of texts", read_alike, judge_alike, _no_names, builtin=_builtin_alike)

@@ -104,7 +104,7 @@ class Numerals:
 
     @property
     def counts(self) -> Counts:
-        return _counted(self.pairs())
+        return counted(self.pairs())
 
     @property
     def identity(self) -> str:
@@ -245,7 +245,7 @@ def open_pairs(settings: DataSettings) -> PairCorpus:
         train, validation = _hold_out(files, facts, settings)
         held = tuple(n for n in numbers if held_out(str(n), settings.holdout))
         numbers = tuple(n for n in numbers if n not in set(held))
-    parts = (_part(train, numbers, settings.reverse), _part(validation, held, settings.reverse))
+    parts = (pair_part_of(train, numbers, settings.reverse), pair_part_of(validation, held, settings.reverse))
     return PairCorpus(*parts, (*notes, *more, *tolerated(tally)))
 
 
@@ -259,18 +259,10 @@ def open_all_pairs(settings: DataSettings) -> tuple[PairPart, tuple[str, ...]]:
     files, notes = _training_files(settings, tally)
     spans = [_whole(file, _facts(file, tally), settings) for file in files]
     numbers = numerals() if BUILTIN in settings.paths else ()
-    return _part(spans, numbers, settings.reverse), (*notes, *tolerated(tally))
+    return pair_part_of(spans, numbers, settings.reverse), (*notes, *tolerated(tally))
 
 
-# ---------------------------------------------------------------------------------------------
-
-
-def _filled(pair: Pair) -> bool:
-    """Whether there is text on both sides."""
-    return bool(pair[0].strip()) and bool(pair[1].strip())
-
-
-def _counted(rows: Iterable[Pair], most: int | None = None) -> Counts:
+def counted(rows: Iterable[Pair], most: int | None = None) -> Counts:
     """The numbers of the rows, or of those up to so many pairs with text."""
     n_pairs = empty = first_characters = second_characters = first_bytes = second_bytes = 0
     for first, second in rows:
@@ -285,6 +277,25 @@ def _counted(rows: Iterable[Pair], most: int | None = None) -> Counts:
         if n_pairs == most:
             break
     return Counts(n_pairs, empty, first_characters, second_characters, first_bytes, second_bytes)
+
+
+def pair_part_of(spans: Sequence[PairSpan], numbers: tuple[int, ...], reverse: bool) -> PairPart:
+    """Stretches of files and built-in numbers as one part."""
+    pieces: tuple[PairSpan | Numerals, ...] = (*spans, *([Numerals(numbers)] if numbers else []))
+    digest = hashlib.sha256()
+    counts = Counts()
+    for piece in pieces:
+        digest.update(piece.identity.encode())
+        counts = counts.plus(piece.counts)
+    return PairPart(pieces, reverse, counts, digest.hexdigest())
+
+
+# ---------------------------------------------------------------------------------------------
+
+
+def _filled(pair: Pair) -> bool:
+    """Whether there is text on both sides."""
+    return bool(pair[0].strip()) and bool(pair[1].strip())
 
 
 def _training_files(settings: DataSettings, tally: Tally) -> tuple[list[PairFile], list[str]]:
@@ -332,7 +343,7 @@ def _facts(file: PairFile, tally: Tally) -> Facts:
 
     def find() -> dict[str, list[int] | list[str] | int]:
         own = Tally(allowance)
-        counts = _counted(file.rows(own))
+        counts = counted(file.rows(own))
         hashes = [sha256(path) for path in file.files]
         return {"sha256": hashes, "counts": list(counts), "skipped": own.skipped, "surrogates": own.surrogates}
 
@@ -370,7 +381,7 @@ def _cut_one(file: PairFile, facts: Facts, settings: DataSettings) -> tuple[list
     known = remembered(
         file.files[0],
         question,
-        lambda: {"counts": list(_counted(file.rows(Tally(settings.skip_bad)), cut))},
+        lambda: {"counts": list(counted(file.rows(Tally(settings.skip_bad)), cut))},
         *file.files[1:],
     )
     before = Counts(*known["counts"])
@@ -385,13 +396,3 @@ def _whole(file: PairFile, facts: Facts, settings: DataSettings) -> PairSpan:
 def _span(file: PairFile, facts: Facts, settings: DataSettings, start: int, stop: int, counts: Counts) -> PairSpan:
     stamps = tuple(stamp_of(path) for path in file.files)
     return PairSpan(file, settings.skip_bad, start, stop, counts, stamps, facts.sha256)
-
-
-def _part(spans: Sequence[PairSpan], numbers: tuple[int, ...], reverse: bool) -> PairPart:
-    pieces: tuple[PairSpan | Numerals, ...] = (*spans, *([Numerals(numbers)] if numbers else []))
-    digest = hashlib.sha256()
-    counts = Counts()
-    for piece in pieces:
-        digest.update(piece.identity.encode())
-        counts = counts.plus(piece.counts)
-    return PairPart(pieces, reverse, counts, digest.hexdigest())

@@ -11,6 +11,8 @@ A document is cut evenly into as few pieces as fit, each of which gets a begin a
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
 from malgil.data.epochs import Epoch, Int64s
@@ -19,6 +21,37 @@ from malgil.data.windows import generator, too_short
 from malgil.errors import ConfigError
 
 _KEY = 13  # tells these draws from others with the same seed and epoch
+
+
+class Reading(Protocol):
+    """What a model reads in an epoch: texts by their numbers, or pairs of texts.
+
+        a text      <|> a b c <|>
+        a pair      <|> a b c <|> d e <|>
+
+    Attributes:
+        lengths: (texts,) tokens of each, begin and ends included.
+        first_lengths: (texts,) those of the first text of a pair, its begin and its end included; of one without a
+            second text all.
+        labels: (texts,) what is asked of the pairs, -100 where nothing is; None: nothing of any.
+    """
+
+    @property
+    def lengths(self) -> Int64s: ...
+    @property
+    def first_lengths(self) -> Int64s: ...
+    @property
+    def labels(self) -> Int64s | None: ...
+
+    def ids(self, index: int) -> Int64s:
+        """The tokens of a text (lengths[index],)."""
+        ...
+
+
+class Readings(Protocol):
+    """What there is to be read, as a function of the epoch alone; picklable."""
+
+    def in_epoch(self, epoch: int) -> Reading: ...
 
 
 class Sequences:
@@ -44,15 +77,9 @@ class Sequences:
             raise too_short(store, 3, "one sequence")
         self.store, self.longest = store, longest
         self._begin, self._end = int(store.tokens[store.starts[0]]), int(store.tokens[-1])
-        apart = int(self._begin != self._end)  # documents have an end of their own
-        firsts = np.asarray(store.starts) + 1
-        sizes = np.append(firsts[1:] - 1, len(store) - 1 + apart) - apart - firsts
-        pieces = -(-sizes // (longest - 2))
-        document = np.repeat(np.arange(len(sizes)), pieces)
-        number = np.arange(len(document)) - np.repeat(np.cumsum(pieces) - pieces, pieces)  # of a piece in its document
-        sizes, pieces = sizes[document], pieces[document]
-        begins = number * sizes // pieces
-        self.lengths: Int64s = (number + 1) * sizes // pieces - begins + 2
+        firsts, sizes = documents(store)
+        document, begins, sizes = cut_evenly(sizes, longest - 2)
+        self.lengths: Int64s = sizes + 2
         self._firsts: Int64s = firsts[document] + begins
         if not len(document):
             raise too_short(store, 3, "one sequence")
@@ -62,6 +89,19 @@ class Sequences:
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    def in_epoch(self, epoch: int) -> Sequences:
+        """What an epoch reads: the same in each; see `Readings`."""
+        return self
+
+    @property
+    def first_lengths(self) -> Int64s:
+        """(sequences,): `lengths`, since none has a second text."""
+        return self.lengths
+
+    @property
+    def labels(self) -> None:
+        """Nothing is asked of a sequence as a whole."""
 
     def ids(self, index: int) -> Int64s:
         """The tokens of a sequence (lengths[index],)."""
@@ -90,8 +130,34 @@ class Rows:
         return Epoch(order, pack(self.lengths[order], self.room))
 
 
-def pack(lengths: Int64s, room: int | None) -> Int64s:
+def documents(store: TokenStore) -> tuple[Int64s, Int64s]:
+    """Where the text of each document starts in a store that has some, and its tokens, begin and end left out."""
+    apart = int(store.tokens[store.starts[0]] != store.tokens[-1])  # documents have an end of their own
+    firsts = np.asarray(store.starts) + 1
+    return firsts, np.append(firsts[1:] - 1, len(store) - 1 + apart) - apart - firsts
+
+
+def cut_evenly(sizes: Int64s, longest: int) -> tuple[Int64s, Int64s, Int64s]:
+    """Things (N,) in as few pieces (P,) of at most `longest` as possible, whose sizes differ by at most 1.
+
+    Returns:
+        of each piece: the number of its thing, where in it it begins, and its size.
+
+    >>> [found.tolist() for found in cut_evenly(np.array([7, 0, 2]), 3)]
+    [[0, 0, 0, 2], [0, 2, 4, 0], [2, 2, 3, 2]]
+    """
+    pieces = -(-sizes // longest)
+    thing = np.repeat(np.arange(len(sizes)), pieces)
+    number = np.arange(len(thing)) - np.repeat(np.cumsum(pieces) - pieces, pieces)  # of a piece in its thing
+    begins = number * sizes[thing] // pieces[thing]
+    return thing, begins, (number + 1) * sizes[thing] // pieces[thing] - begins
+
+
+def pack(lengths: Int64s, room: int | None, stops: Int64s | None = None) -> Int64s:
     """Where rows start (rows + 1,) when sequences are put one after another into rows of at most `room` tokens.
+
+    Args:
+        stops: (sequences,) for each sequence the number of the first one that may not stand in its row.
 
     >>> pack(np.array([3, 4, 2, 6]), 8).tolist(), pack(np.array([3, 4]), None).tolist()
     ([0, 2, 4], [0, 1, 2])
@@ -100,8 +166,9 @@ def pack(lengths: Int64s, room: int | None) -> Int64s:
         return np.arange(len(lengths) + 1)
     ends = np.cumsum(lengths)
     following = np.searchsorted(ends, ends - lengths + room, side="right")  # where the row after this one starts
-    following = np.maximum(following, np.arange(1, len(lengths) + 1)).tolist()  # one that has no room is a row too
+    following = np.maximum(following, np.arange(1, len(lengths) + 1))  # one that has no room is a row too
+    after = (following if stops is None else np.minimum(following, stops)).tolist()
     starts = [0]
     while starts[-1] < len(lengths):
-        starts.append(following[starts[-1]])
+        starts.append(after[starts[-1]])
     return np.array(starts)

@@ -68,6 +68,11 @@ class DataSettings:
         above=0,
         high=0.5,
     )
+    inner: bool = setting(
+        False,
+        "choose settings: hold out a share of the training part once more and validate on that, so that the "
+        "validation part stays unseen",
+    )
     boundaries: str = setting(
         "respect",
         "whether attention stops at a document's border ('respect') or crosses it; carried states cross it",

@@ -41,7 +41,7 @@ class LanguageEvaluator:
 
     def __call__(self, model: CausalLM, check: Callable[[], None] = lambda: None) -> LanguageScore:
         """The score; `check` is called between batches and may raise to stop."""
-        return self._score(model, self._windows(model), check)
+        return self._score(model, self.windows(model), check)
 
     def carried(self, model: CausalLM, check: Callable[[], None] = lambda: None) -> float | None:
         """The loss of a recurrent model whose state is carried through the text, in ten streams side by side.
@@ -57,7 +57,8 @@ class LanguageEvaluator:
         batches = (streams(step)[0] for step in range(int(streams.steps_per_epoch)))
         return self._score(model, batches, check).loss
 
-    def _windows(self, model: CausalLM) -> Iterator[TokenBatch]:
+    def windows(self, model: CausalLM) -> Iterator[TokenBatch]:
+        """The batches that are scored, as many rows in each as memory allows."""
         windows = EvaluationWindows(self.store, self.length)
         device = parameter_device(model).type
         tokens = min(TOKENS_PER_BATCH.get(device, 4096), LOGITS_PER_BATCH.get(device, 1 << 25) // model.vocab_size)

@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from malgil.data.sequences import Sequences, pack
+from malgil.data.sequences import Readings, Sequences, pack
 from malgil.data.store import TokenStore
 from malgil.evaluation.language import TOKENS_PER_BATCH
 from malgil.evaluation.targets import score_targets
 from malgil.metrics.language import perplexity
-from malgil.models.base import Encoder, parameter_device
-from malgil.objectives.masked_lm import MaskedBatch, collate_masked, hidden_vectors
+from malgil.models.base import Model, parameter_device
+from malgil.objectives.masked_lm import MaskedBatch, collate_masked, hidden_vectors, row_room
 from malgil.objectives.masking import Masking
 from malgil.runtime.device import Precision
 from malgil.text.words import Vocabulary
@@ -71,33 +73,53 @@ class MaskedEvaluator:
         self.sequences, self.length, self.precision = Sequences(store, length), length, precision
         self.masking = Masking(vocabulary)
 
-    def __call__(self, model: Encoder, check: Callable[[], None] = lambda: None) -> MaskedScore:
+    def __call__(self, model: Model, check: Callable[[], None] = lambda: None) -> MaskedScore:
         """The score; `check` is called between batches and may raise to stop."""
-        device = parameter_device(model)
-        training = model.training
-        model.eval()
         nll, right, count = 0.0, 0, 0
-        try:
-            with torch.no_grad(), self.precision.autocast(device):
-                for batch in self._batches(model):
-                    check()
-                    batch = batch.to(device)
-                    batch_nll, batch_right = score_targets(model, hidden_vectors(model, batch), batch.targets)
-                    nll, right, count = nll + batch_nll, right + batch_right, count + len(batch.targets)
-        finally:
-            model.train(training)
+        with scoring(model, self.precision) as device:
+            for batch in every_row(self.sequences, model, self.length, self.masking):
+                check()
+                batch = batch.to(device)
+                hidden = hidden_vectors(model, batch).index_select(0, batch.positions)
+                batch_nll, batch_right = score_targets(model, hidden, batch.targets)
+                nll, right, count = nll + batch_nll, right + batch_right, count + len(batch.targets)
         store, loss = self.sequences.store, nll / count
-        n_tokens = int(self.sequences.lengths.sum()) - 2 * len(self.sequences)
         return MaskedScore(
-            loss, perplexity(loss), right / count, count, n_tokens, bytes=store.n_bytes, unknown=store.n_unknown
+            loss,
+            perplexity(loss),
+            right / count,
+            count,
+            n_text_tokens(self.sequences),
+            bytes=store.n_bytes,
+            unknown=store.n_unknown,
         )
 
-    def _batches(self, model: Encoder) -> Iterator[MaskedBatch]:
-        """All sequences in their order, in rows where the model reads them."""
-        room = None if model.context is None else self.length
-        starts = pack(self.sequences.lengths, room)
-        rows = [np.arange(start, stop) for start, stop in pairwise(starts)]
-        at_a_time = max(1, TOKENS_PER_BATCH.get(parameter_device(model).type, 4096) // self.length)
-        for first in range(0, len(rows), at_a_time):
-            group = rows[first : first + at_a_time]
-            yield collate_masked(self.sequences, group, [0] * len(group), self.masking, room=room, seed=SEED)
+
+@contextmanager
+def scoring(model: nn.Module, precision: Precision) -> Iterator[torch.device]:
+    """The model without dropout and gradients, in the precision; it is left as it was."""
+    device, training = parameter_device(model), model.training
+    model.eval()
+    try:
+        with torch.no_grad(), precision.autocast(device):
+            yield device
+    finally:
+        model.train(training)
+
+
+def every_row(
+    readings: Readings, model: Model, length: int, masking: Masking, *, noisy: bool = False
+) -> Iterator[MaskedBatch]:
+    """All that the first epoch reads, in its order, in rows where the model reads them."""
+    room = row_room(model, length)
+    starts = pack(readings.in_epoch(0).lengths, room)
+    rows = [np.arange(start, stop) for start, stop in pairwise(starts)]
+    at_a_time = max(1, TOKENS_PER_BATCH.get(parameter_device(model).type, 4096) // length)
+    for first in range(0, len(rows), at_a_time):
+        group = rows[first : first + at_a_time]
+        yield collate_masked(readings, group, [0] * len(group), masking, room=room, seed=SEED, noisy=noisy)
+
+
+def n_text_tokens(sequences: Sequences) -> int:
+    """Tokens of sequences, their begins and ends left out."""
+    return int(sequences.lengths.sum()) - 2 * len(sequences)

@@ -60,7 +60,7 @@ class TranslationEvaluator:
         nll, right, count = 0.0, 0, 0
         try:
             with torch.no_grad(), self.precision.autocast(device):
-                for batch in self._batches(model):
+                for batch in self.batches(model):
                     check()
                     batch_nll, batch_right = _batch_sums(model, batch.to(device))
                     nll, right, count = nll + batch_nll, right + batch_right, count + batch.n_targets
@@ -68,7 +68,7 @@ class TranslationEvaluator:
             model.train(training)
         return self._score(model, nll, right, count)
 
-    def _batches(self, model: EncoderDecoder) -> Iterator[PairBatch]:
+    def batches(self, model: EncoderDecoder) -> Iterator[PairBatch]:
         """All pairs, those of similar length together, cut to the model's context."""
         most_source, most_target = _most(model.source_context), _most(model.context)
         lengths = (

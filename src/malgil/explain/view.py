@@ -23,12 +23,15 @@ from malgil.explain.labels import token_labels
 from malgil.generation.decode import END
 from malgil.generation.settings import GenerationSettings
 from malgil.generation.translation import translate_text
-from malgil.models.base import CausalLM, EncoderDecoder, Memory, Model, count_parameters, parameter_device
+from malgil.models.base import CausalLM, Encoder, EncoderDecoder, Memory, Model, count_parameters, parameter_device
 from malgil.report.attention import AttentionGroup, AttentionView
 from malgil.text.tokenizer import Tokenizer
 
 #: whose attention can be looked at
-_RECIPES = "gpt, gpt2, nanogpt-char, transformer, transformer-modern, seq2seq-bahdanau or seq2seq-luong"
+_RECIPES = (
+    "gpt, gpt2, nanogpt-char, bert, roberta, albert, modernbert, transformer, transformer-modern, seq2seq-bahdanau or "
+    "seq2seq-luong"
+)
 
 
 def view_language(model: CausalLM, tokenizer: Tokenizer, text: str) -> AttentionView:
@@ -45,6 +48,25 @@ def view_language(model: CausalLM, tokenizer: Tokenizer, text: str) -> Attention
         watch.model(_row(ids, model))
     labels = token_labels(tokenizer, ids)
     return _view(text, model, [_group("self", watch.maps(), labels, labels)])
+
+
+def view_encoder(model: Encoder, tokenizer: Tokenizer, text: str, pair: str | None = None) -> AttentionView:
+    """What an encoder looks at while it reads a text, or two: every token at all of them, before it and behind it.
+
+    Raises:
+        ConfigError: the model has no attention.
+        ContextLengthError: the text does not fit into its context.
+        InputError: an empty text.
+    """
+    ids = [tokenizer.begin_id, *_encoded(tokenizer, text, "text"), tokenizer.end_id]
+    second = [] if pair is None else [*_encoded(tokenizer, pair, "second text"), tokenizer.end_id]
+    types, ids = [0] * len(ids) + [1] * len(second), ids + second
+    _check_room(ids, model.context, "text" if pair is None else "pair of texts")
+    with watching(model) as watch:
+        watch.model(_row(ids, model), type_ids=_row(types, model))
+    labels = token_labels(tokenizer, ids)
+    title = text if pair is None else f"{text} | {pair}"
+    return _view(title, model, [_group("bidirectional self", watch.maps(), labels, labels)])
 
 
 def view_translation(

@@ -38,7 +38,8 @@ class GenerationSettings:
     )
     precision: str = setting(
         "fp32",
-        "arithmetic: in fp32 a text does not depend on its batch; bf16 is faster for many; auto = bf16 where it is",
+        "arithmetic of writing and labelling: in fp32 a text does not depend on its batch; bf16 is faster for many; "
+        "auto = bf16 where it is",
         choices=["fp32", "bf16", "auto"],
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 from malgil.config import Tree
 from malgil.errors import ConfigError
 from malgil.interop import keys
+from malgil.interop.heads import MASKED
 from malgil.interop.spelling import Spelling
 from malgil.models.albert import AlbertConfig
 from malgil.models.bert import BertConfig
@@ -216,7 +217,6 @@ _BERT_FIXED: dict[str, tuple[Any, ...]] = {
 _POSITIONS = ("embeddings.position_ids",)
 _OLD_NORMS = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 _TASKS = ("classifier.", "qa_outputs.")
-_HEAD = ("head.", "output_bias")
 
 
 def _spelling(
@@ -253,7 +253,7 @@ def _spelling(
         renamed=_OLD_NORMS,
         spare=(*_TASKS, *spare),
         optional={} if pooler is None else {"pooler": pooler},
-        head=_HEAD,
+        head=MASKED,
     )
 
 

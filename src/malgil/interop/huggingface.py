@@ -9,21 +9,22 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
-from malgil.errors import CheckpointError, ConfigError, InputError, StorageError
+from malgil.errors import CheckpointError, ConfigError, InputError
 from malgil.interop import keys, verify
-from malgil.interop.configs import SPELLINGS, read_config, spelling_of, write_config
+from malgil.interop.configs import SPELLINGS, read_config
+from malgil.interop.contents import Contents
+from malgil.interop.heads import HEADS
+from malgil.interop.sentences import SentenceVectors, read_sentence_vectors
 from malgil.interop.spelling import Spelling
-from malgil.interop.tokens import SOURCE, read_two_tokenizers, special_ids, write_json, write_tokenizer
+from malgil.interop.tokens import SOURCE, read_two_tokenizers
 from malgil.interop.weights import Stored, open_weights, read_json
 from malgil.models import FAMILIES, build_model
 from malgil.models.base import EncoderDecoder, Model
@@ -46,6 +47,9 @@ class Imported:
         notes: what a reader should know, a sentence each.
         source_tokenizer: of an encoder-decoder whose source is not cut as its target is.
         source_vocab_size: rows of the source's embedding, if it has one of its own.
+        sentences: how a text's vector is made, where the folder says so.
+        heads: weights of the head of pretraining beside the one for hidden tokens, under the names of parts.
+        objective: settings of what that head is trained by; empty where there is none.
     """
 
     family: str
@@ -56,6 +60,9 @@ class Imported:
     notes: tuple[str, ...]
     source_tokenizer: Tokenizer | None = None
     source_vocab_size: int | None = None
+    sentences: SentenceVectors | None = None
+    heads: Mapping[str, Tensor] = field(default_factory=dict)
+    objective: Mapping[str, str] = field(default_factory=dict)
 
     def build(self) -> Model:
         """The model with these weights, in evaluation mode; the global generator stays as it was."""
@@ -86,11 +93,16 @@ def import_model(folder: Path, *, allow_pickle: bool = False) -> Imported:
     Raises:
         CheckpointError: not supported, corrupt, unsafe, or with missing, unexpected or wrongly shaped tensors.
     """
+    sentences = read_sentence_vectors(folder)
+    folder = folder / ("" if sentences is None else sentences.place)
     source = folder / "config.json"
     theirs = read_json(source)
     spelling, config, vocab_size, source_vocab_size = read_config(theirs, source)
     stored = _without_leftovers(spelling, open_weights(folder, allow_pickle=allow_pickle))
-    notes = _drop_spare(spelling, stored)
+    raw = sentences is not None and sentences.pooling == "first"  # no layer stands behind it
+    head = None if raw else HEADS.get(spelling.model_type)
+    heads = {} if head is None else head.take(stored, config)
+    notes = _drop_spare(spelling, stored, spelling.optional.values() if raw else ())
     config = replace(config, **{name: True for name, tensor in spelling.optional.items() if tensor in stored})
     depth = max(config.n_layers, getattr(config, "n_encoder_layers", 0))
     layered = any("{i}" in rule.ours for rule in spelling.table)  # ALBERT's depth is no number of tensors
@@ -114,8 +126,20 @@ def import_model(folder: Path, *, allow_pickle: bool = False) -> Imported:
         notes.append("no tokenizer in the folder: the model reads ids alone")
     elif tokenizer.vocab_size < vocab_size:
         notes.append(f"{vocab_size - tokenizer.vocab_size} rows of the embedding belong to no token")
+    if sentences is not None:
+        notes.append(sentences.describe())
     return Imported(
-        spelling.family, config, state, tokenizer, vocab_size, tuple(notes), source_tokenizer, source_vocab_size
+        spelling.family,
+        config,
+        state,
+        tokenizer,
+        vocab_size,
+        tuple(notes),
+        source_tokenizer,
+        source_vocab_size,
+        sentences,
+        heads,
+        head.objective if head is not None and heads else {},
     )
 
 
@@ -130,9 +154,14 @@ def _without_leftovers(spelling: Spelling, stored: dict[str, Stored]) -> dict[st
     return {name if name in heads else spelling.prefix + name: tensor for name, tensor in kept.items()}
 
 
-def _drop_spare(spelling: Spelling, stored: dict[str, Stored]) -> list[str]:
-    """Takes heads away that no setting of ours keeps, and says which."""
-    dropped = [name for name in stored if name.startswith(spelling.spare or ("\0",))]
+def _drop_spare(spelling: Spelling, stored: dict[str, Stored], matrices: Iterable[str] = ()) -> list[str]:
+    """Takes heads away that no setting of ours keeps, and says which.
+
+    Args:
+        matrices: of layers that are to go too, with their biases.
+    """
+    layers = tuple(name.removesuffix("weight") for name in matrices)
+    dropped = [name for name in stored if name.startswith((*spelling.spare, *layers, "\0"))]
     for name in dropped:
         del stored[name]
     return [f"left out, since nothing here reads them: {', '.join(dropped)}"] if dropped else []
@@ -233,6 +262,8 @@ def export_model(
     *,
     format: str = "hf",
     source_tokenizer: Tokenizer | None = None,
+    sentences: SentenceVectors | None = None,
+    heads: Mapping[str, Tensor] | None = None,
 ) -> Exported:
     """Write a folder that other programs load, read it again and compare.
 
@@ -242,6 +273,8 @@ def export_model(
             `torch` (recurrent language models: the names of PyTorch's word language model).
         out: a folder that does not exist or is empty.
         source_tokenizer: of an encoder-decoder whose source has one of its own; it is written to `out/source`.
+        sentences: how an encoder makes a text's vector, for sentence-transformers.
+        heads: what was trained with the body; one of pretraining that the format has a class for is written with it.
 
     Raises:
         ConfigError: a format that the family does not have, or a setting that the format does not.
@@ -259,13 +292,14 @@ def export_model(
         source_size = model.source_vocab_size
     reference = _build(family, config, model.vocab_size, state, source_size)
     config, state = _with_biases(family, config, state, model.vocab_size, source_size)
-    contents = _Contents(family, config, state, model.vocab_size, source_size, tokenizer, source_tokenizer)
+    contents = Contents(family, config, state, model.vocab_size, source_size, tokenizer, source_tokenizer, sentences)
+    contents = contents.with_head(heads or {})
     with storage_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = out.with_name(f".{out.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
         temporary.mkdir()
     try:
-        _write(temporary, contents)
+        contents.write(temporary)
         done = _verify(temporary, reference, contents, format)
         with storage_errors(out):
             os.replace(temporary, out)
@@ -274,19 +308,6 @@ def export_model(
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     return Exported(out, format, done)
-
-
-@dataclass(frozen=True)
-class _Contents:
-    """What is exported."""
-
-    family: str
-    config: Any
-    state: dict[str, Tensor]
-    vocab_size: int
-    source_vocab_size: int | None
-    tokenizer: Tokenizer | None
-    source_tokenizer: Tokenizer | None
 
 
 def _check_format(family: str, format: str) -> None:
@@ -313,45 +334,33 @@ def _with_biases(
     return config, {name: state.get(name, torch.zeros(shape)) for name, shape in shapes.items()}
 
 
-def _write(folder: Path, contents: _Contents) -> None:
-    c, kind = contents, FAMILIES[contents.family].model
-    padding = None if c.tokenizer is None else c.tokenizer.pad_id
-    spelling = spelling_of(c.family, c.config, c.source_vocab_size is not None, padding)
-    special = special_ids(c.tokenizer, kind)
-    tree = write_config(spelling, c.config, c.vocab_size, special, c.source_vocab_size)
-    write_json(folder / "config.json", tree)
-    path = folder / "model.safetensors"
-    try:
-        with storage_errors(path):
-            save_file(keys.to_theirs(spelling.table, c.state, c.config), path, metadata={"format": "pt"})
-    except SafetensorError as error:
-        raise StorageError(f"cannot write the weights ({error})", str(path), "free some space") from None
-    if c.tokenizer is not None:
-        write_tokenizer(c.tokenizer, folder, c.config, kind)
-    if c.source_tokenizer is not None:
-        with storage_errors(path):
-            (folder / SOURCE).mkdir()
-        write_tokenizer(c.source_tokenizer, folder / SOURCE, c.config, kind)
-
-
-def _verify(folder: Path, reference: Model, contents: _Contents, format: str) -> tuple[str, ...]:
+def _verify(folder: Path, reference: Model, contents: Contents, format: str) -> tuple[str, ...]:
     """The folder through our own importer and through the library it was made for."""
     again = import_model(folder)
     done = [
         verify.same_config(again.config, contents.config),
-        verify.same_tensors(again.state, contents.state),
-        verify.same_logits("malgil", reference, verify.own(again.build())),
+        verify.same_tensors(contents.kept(again.state), contents.state),
     ]
+    outputs = None
+    if contents.head is None:
+        done.append(verify.same_logits("malgil", reference, verify.own(again.build())))
+    else:
+        done.append(verify.same_tensors(again.heads, contents.heads))
+        outputs = contents.head.outputs(reference, contents.heads)
+        for name, logits in contents.head.outputs(again.build(), again.heads).items():
+            done.append(verify.same_logits(f"malgil: {name}", reference, logits, outputs[name]))
     for tokenizer, read in (
         (contents.tokenizer, again.tokenizer), (contents.source_tokenizer, again.source_tokenizer),
     ):  # fmt: skip
         if tokenizer is not None:
             done.append(verify.same_ids("malgil", tokenizer, read.encode if read else None))
+    if contents.sentences is not None:
+        done.append(verify.same_sentences(again.sentences, contents.sentences, contents.config.max_len))
     if format == "torch":
         done.append(verify.same_logits("torch.nn", reference, verify.plain_recurrent(folder)))
     elif verify.has_transformers():
         tokenizers = {folder: contents.tokenizer, folder / SOURCE: contents.source_tokenizer}
-        done.extend(verify.with_transformers(folder, reference, tokenizers))
+        done.extend(verify.with_transformers(folder, reference, tokenizers, outputs))
     else:
         done.append("not compared with transformers, which is not installed")
     return tuple(done)

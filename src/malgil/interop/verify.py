@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from malgil.errors import RunError
 from malgil.interop.encoders import ROBERTA_PADDING
+from malgil.interop.sentences import SentenceVectors
 from malgil.interop.weights import read_json
 from malgil.models.base import Encoder, EncoderDecoder, Model
 from malgil.text.tokenizer import Tokenizer
@@ -81,11 +83,17 @@ def has_transformers() -> bool:
     return importlib.util.find_spec("transformers") is not None
 
 
-def with_transformers(folder: Path, reference: Model, tokenizers: Mapping[Path, Tokenizer | None]) -> list[str]:
+def with_transformers(
+    folder: Path,
+    reference: Model,
+    tokenizers: Mapping[Path, Tokenizer | None],
+    outputs: Mapping[str, Logits] | None = None,
+) -> list[str]:
     """Loads the folder as any user of transformers would; nothing comes from a network, no code from the folder.
 
     Args:
         tokenizers: what was written, by its folder.
+        outputs: of a class for pretraining, our scores by what it calls them; None: a class for language models.
     """
     transformers: Any = importlib.import_module("transformers")
     name = f"transformers {transformers.__version__}"
@@ -98,10 +106,18 @@ def with_transformers(folder: Path, reference: Model, tokenizers: Mapping[Path, 
         translates = isinstance(reference, EncoderDecoder)
         masked = isinstance(reference, Encoder)
         kind = "Seq2SeqLM" if translates else "MaskedLM" if masked else "CausalLM"
-        loader = getattr(transformers, f"AutoModelFor{kind}")
+        loader = getattr(transformers, f"AutoModelFor{kind if outputs is None else 'PreTraining'}")
         model = loader.from_pretrained(str(folder), dtype=torch.float32, **safely).eval()
         asked = ("input_ids", "decoder_input_ids") if translates else ("input_ids",)
-        done = [same_logits(name, reference, lambda *ids: model(**dict(zip(asked, ids, strict=True))).logits)]
+        done = [
+            same_logits(
+                f"{name}: {output}" if outputs else name,
+                reference,
+                lambda *ids, output=output: getattr(model(**dict(zip(asked, ids, strict=True))), output),
+                expected,
+            )
+            for output, expected in (outputs or {"logits": own(reference)}).items()
+        ]
         for where, tokenizer in tokenizers.items():
             if tokenizer is not None:
                 theirs = transformers.AutoTokenizer.from_pretrained(str(where), **safely)
@@ -116,6 +132,18 @@ def with_transformers(folder: Path, reference: Model, tokenizers: Mapping[Path, 
 def _encode(tokenizer: Any, text: str) -> list[int]:
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids
+
+
+def same_sentences(read: SentenceVectors | None, meant: SentenceVectors, max_len: int) -> str:
+    """How a text's vector is made, as sentence-transformers will read it.
+
+    Raises:
+        RunError: another way.
+    """
+    whole = replace(meant, longest=meant.longest or max_len)
+    if read != whole:
+        raise RunError(f"the export says {read} of embeddings, not {whole}", fix="report it with the model")
+    return f"sentence-transformers: {whole.describe()}"
 
 
 def same_config(again: Any, config: Any) -> str:
@@ -141,10 +169,10 @@ def same_tensors(again: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> st
 
 
 @torch.no_grad()
-def same_logits(name: str, reference: Model, logits: Logits) -> str:
-    """Scores on fixed tokens, within `TOLERANCE`."""
+def same_logits(name: str, reference: Model, logits: Logits, wanted: Logits | None = None) -> str:
+    """Scores on fixed tokens, within `TOLERANCE`; those that are wanted are the reference's own if nothing is said."""
     inputs = sample_inputs(reference)
-    expected, actual = own(reference)(*inputs), logits(*inputs)
+    expected, actual = (wanted or own(reference))(*inputs), logits(*inputs)
     largest = float((expected - actual).abs().max())
     if not largest <= TOLERANCE * max(1.0, float(expected.abs().max())):  # also refuses NaN
         raise _failed(f"{name}'s logits differ by up to {largest:.2g}")

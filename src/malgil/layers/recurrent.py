@@ -45,6 +45,14 @@ def initialise(cells: nn.RNNBase, input_std: float) -> None:
                 parameter.data[d : 2 * d] = 1.0  # forget gate
 
 
+def parameters_by_layer(cells: nn.RNNBase) -> list[list[nn.Parameter]]:
+    """The parameters of each layer, the first one first, both directions together."""
+    layers: list[list[nn.Parameter]] = [[] for _ in range(cells.num_layers)]
+    for name, parameter in cells.named_parameters():
+        layers[int(name.removesuffix("_reverse").rpartition("_l")[2])].append(parameter)
+    return layers
+
+
 def read(cells: nn.RNNBase, x: Tensor, before: Parts | None, mask: Tensor | None) -> tuple[Tensor, Parts]:
     """Read rows x (B, T, D_in), from zeros or from `before`.
 

@@ -127,6 +127,9 @@ class Albert(Encoder):
     def blocks(self) -> list[nn.Module]:
         return [self.block]
 
+    def stem(self) -> list[nn.Module]:
+        return [*super().stem(), self.norm, self.projection]
+
     def head_weight(self) -> Tensor:
         return self.embedding.weight
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from malgil.layers.heads import linear_nll
+from malgil.layers.recurrent import parameters_by_layer
 
 S = TypeVar("S", bound="State")
 
@@ -81,6 +82,25 @@ class Model(nn.Module, ABC):
     def blocks(self) -> list[nn.Module]:
         """The repeated units, to be sharded or compiled one by one; may be empty."""
         return []
+
+    def stem(self) -> list[nn.Module]:
+        """What stands below the layers: the embeddings, and what is done to them before the first layer."""
+        inside = {module for block in self.blocks() for module in block.modules()}
+        return [m for m in self.modules() if isinstance(m, nn.Embedding) and m not in inside]
+
+    def levels(self) -> list[list[nn.Parameter]]:
+        """All parameters from the input to the output, each once: those of the stem, of each layer, and of what
+        stands above the layers.
+
+        A layer is a block, or a layer of a recurrent network in both of its directions; an encoder's stand below its
+        decoder's, and one that is used several times is one.
+        """
+        stem = list(dict.fromkeys(p for module in self.stem() for p in module.parameters()))
+        layers = [list(block.parameters()) for block in self.blocks()] or [
+            layer for cells in self.modules() if isinstance(cells, nn.RNNBase) for layer in parameters_by_layer(cells)
+        ]
+        below = {p for level in (stem, *layers) for p in level}
+        return [stem, *layers, [p for p in self.parameters() if p not in below]]
 
     @abstractmethod
     def head_weight(self) -> Tensor:

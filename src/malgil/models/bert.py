@@ -137,6 +137,9 @@ class Bert(Encoder):
     def blocks(self) -> list[nn.Module]:
         return list(self.layers)
 
+    def stem(self) -> list[nn.Module]:
+        return [*super().stem(), self.norm, *([self.projection] if self.projection is not None else [])]
+
     def head_weight(self) -> Tensor:
         return self.embedding.weight
 

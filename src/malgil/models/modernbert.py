@@ -148,6 +148,9 @@ class ModernBert(Encoder):
     def blocks(self) -> list[nn.Module]:
         return list(self.layers)
 
+    def stem(self) -> list[nn.Module]:
+        return [*super().stem(), self.embedding_norm]
+
     def head_weight(self) -> Tensor:
         return self.embedding.weight
 

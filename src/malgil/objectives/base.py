@@ -120,6 +120,10 @@ class Objective(ABC, Generic[B]):
         """Heads that are trained and saved with the body."""
         return {}
 
+    def begin(self, body: Model) -> None:
+        """Called once with a new body, before an optimizer is made: parameters that the loss does not reach are
+        frozen, since nothing waits for gradients that never come."""
+
     @abstractmethod
     def training_batches(self, store: Any, body: Model, length: int, plan: BatchPlan) -> Batches:
         """The batches of training.

@@ -49,7 +49,16 @@ class Masking:
     unit: str = "token"
     once: bool = False
 
-    def hide(self, ids: Int64s, lengths: Int64s, numbers: Int64s, epochs: Int64s, *, seed: int) -> tuple[Int64s, Bools]:
+    def hide(
+        self,
+        ids: Int64s,
+        lengths: Int64s,
+        numbers: Int64s,
+        epochs: Int64s,
+        *,
+        seed: int,
+        first_lengths: Int64s | None = None,
+    ) -> tuple[Int64s, Bools]:
         """What the model sees of some sequences, and which tokens it is asked for.
 
         Args:
@@ -57,18 +66,23 @@ class Masking:
             lengths: (S,) tokens of each.
             numbers: (S,) which sequence of all it is.
             epochs: (S,)
+            first_lengths: (S,) of pairs, tokens of the first text with its begin and its end; None: there are no pairs.
 
         Returns:
             ids (N,), of which the chosen ones may be others; and which are chosen (N,).
         """
+        first_lengths = lengths if first_lengths is None else first_lengths
         sequence = np.repeat(np.arange(len(lengths)), lengths)
         place = np.arange(len(ids)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        text = np.flatnonzero((place > 0) & (place < lengths[sequence] - 1))
+        ends = (place == lengths[sequence] - 1) | (place == first_lengths[sequence] - 1)
+        text = np.flatnonzero((place > 0) & ~ends)
         sequence, place = sequence[text], place[text]
+        sizes = lengths - 2 - (first_lengths < lengths)
         where = ((0 if self.once else epochs[sequence]) + np.zeros_like(place), numbers[sequence], place)
-        words = self.vocabulary.begins_word(ids[text]) | (place == 1)
-        draws, origin = self._draws(words, place == 1, where, seed)
-        chosen = self._smallest(draws, sequence, lengths - 2, words)
+        begins = (place == 1) | (place == first_lengths[sequence])
+        words = self.vocabulary.begins_word(ids[text]) | begins
+        draws, origin = self._draws(words, begins, where, seed)
+        chosen = self._smallest(draws, sequence, sizes, words)
         fate, other = (uniforms((seed, kind), *where) for kind in (_FATE, _OTHER))
         fate = fate[origin]
         ordinary = self.vocabulary.ordinary
@@ -84,7 +98,7 @@ class Masking:
 
         Args:
             words: (n,) where words begin.
-            first: (n,) where sequences begin.
+            first: (n,) where texts begin.
         """
         draws, own = uniforms((seed, _CHOICE), *where), np.arange(len(words))
         if self.unit == "token":

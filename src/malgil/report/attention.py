@@ -17,7 +17,7 @@ MOST_TOKENS = 128
 #: weights on one page: 8 MB of it
 MOST_WEIGHTS = 3_000_000
 
-KINDS = ("self", "cross", "encoder self", "decoder self")
+KINDS = ("self", "bidirectional self", "cross", "encoder self", "decoder self")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class AttentionGroup:
     """The maps of one kind, which share their tokens.
 
     Attributes:
-        kind: one of `KINDS`: in a model of one text, from the target to the source, within either.
+        kind: one of `KINDS`: in a model of one text, that reads it from the left or in both directions; from the target
+            to the source, or within either.
         rows: the tokens that look, T labels from top to bottom.
         columns: the tokens that are looked at, S labels.
         layers: for each layer its heads, (H, T, S); a row is a distribution over the columns.

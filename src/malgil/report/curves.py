@@ -26,15 +26,17 @@ class Curves:
         smooth: a centred mean of their losses, one for each: no lag, unlike a running mean.
         validation: lines with a finite `val_loss`.
         broken: the steps whose training loss was not finite.
+        watched: the figure by which a run keeps weights, and whether more of it is better.
     """
 
     train: list[Line]
     smooth: list[float]
     validation: list[Line]
     broken: list[int]
+    watched: tuple[str, bool] = ("val_loss", False)
 
     @classmethod
-    def of(cls, metrics: Iterable[Line]) -> Curves:
+    def of(cls, metrics: Iterable[Line], watched: tuple[str, bool] = watched) -> Curves:
         """The curves of the lines of a metrics.jsonl, in any order."""
         lines = list(metrics)
         train = _by_step(line for line in lines if number(line, "loss") is not None)
@@ -42,12 +44,20 @@ class Curves:
         broken = sorted(
             {int(line["step"]) for line in lines if line.get("loss") is not None and number(line, "loss") is None}
         )
-        return cls(train, smoothed([float(line["loss"]) for line in train]), validation, broken)
+        return cls(train, smoothed([float(line["loss"]) for line in train]), validation, broken, watched)
 
     @property
     def best(self) -> Line | None:
         """The evaluation with the lowest loss, the earliest of equals."""
         return min(self.validation, key=lambda line: float(line["val_loss"]), default=None)
+
+    @property
+    def kept(self) -> Line | None:
+        """The best evaluation by the watched figure, the earliest of equals: that of the weights which a run keeps."""
+        figure, more_is_better = self.watched
+        known = [line for line in self.validation if number(line, figure) is not None]
+        sign = -1 if more_is_better else 1
+        return min(known, key=lambda line: sign * float(line[figure]), default=self.best)
 
     def smooth_at(self, step: float) -> float | None:
         """The smoothed training loss at the last logged step that is not after `step`."""

@@ -9,26 +9,32 @@ from malgil.report import figures
 from malgil.report.curves import VALIDATION_KEYS, Curves, number
 from malgil.report.page import grid, text
 from malgil.report.svg import Series, line_chart
+from malgil.report.verdict import Even
 from malgil.report.words import Words
 
 SHOWN_EVALUATIONS = 200
 
 
-def chart_data(curves: Curves, vocab_size: int, words: Words) -> dict[str, Any]:
+def chart_data(curves: Curves, even: Even | None, words: Words) -> dict[str, Any]:
     """What chart.js draws, and the words that it writes."""
     best = curves.best
     keys = ("step", "tokens", "seconds", "loss", "smooth", "lr", "validation", "even", "best", "perplexity", "bits")
     return {
         **curves.columns(),
         "best": None if best is None else curves.validation.index(best),
-        "even": math.log(vocab_size) if vocab_size > 1 else None,
+        "even": None if even is None else even.loss,
         "words": {key: words(key) for key in keys} | {"tokens_per_second": words("speed")},
         "language": words.language,
     }
 
 
-def charts(curves: Curves, vocab_size: int, words: Words) -> str:
-    """The figures as HTML; without a script they stand as they are, by steps."""
+def charts(curves: Curves, even: Even | None, words: Words, unit: str = "") -> str:
+    """The figures as HTML; without a script they stand as they are, by steps.
+
+    Args:
+        even: the loss of one who knows nothing.
+        unit: of losses, in words.
+    """
     if not curves.train and not curves.validation:
         return f'<p class="note">{text(words("no curve"))}</p>'
     columns = curves.columns()
@@ -62,7 +68,8 @@ def charts(curves: Curves, vocab_size: int, words: Words) -> str:
         for key, column, name in (("lr", "lr", words("lr")), ("speed", "tokens_per_second", words("speed")))
         if any(value is not None for value in train[column])
     )
-    large = _figure("loss", f"{words('loss chart')}, {words('nats')}", loss, _legend(vocab_size, curves, words))
+    caption = ", ".join(part for part in (words("loss chart"), unit) if part)
+    large = _figure("loss", caption, loss, _legend(even, curves, words))
     note = f'<p class="note">{text(words("loss chart note"))}</p>'
     return f'{_controls(words)}{large}{note}<div class="pair">{small}</div>{_evaluations(curves, words)}'
 
@@ -74,15 +81,15 @@ def _figure(key: str, caption: str, svg: str, legend: str = "") -> str:
     )
 
 
-def _legend(vocab_size: int, curves: Curves, words: Words) -> str:
+def _legend(even: Even | None, curves: Curves, words: Words) -> str:
     entries = []
     if curves.train:
         entries += [("raw", words("raw")), ("smooth", words("smooth"))]
     if curves.best is not None:
         best = f"{words('best')} {float(curves.best['val_loss']):.3f}"
         entries += [("validation", words("validation")), ("best", best)]
-    if vocab_size > 1:
-        entries.append(("even", f"{words('even')}, ln {vocab_size:,} = {math.log(vocab_size):.2f}"))
+    if even is not None:
+        entries.append(("even", f"{words('even')}, {even.shown}"))
     items = "".join(f'<span><i class="{key}"></i>{text(name)}</span>' for key, name in entries)
     return f'<span class="legend">{items}</span>'
 
@@ -106,22 +113,23 @@ def _evaluations(curves: Curves, words: Words) -> str:
         return ""
     every = math.ceil(len(curves.validation) / SHOWN_EVALUATIONS)
     lines = curves.validation[::-1][::every][::-1]
-    head = [words(k) for k in ("step", "tokens", "seconds", "val_loss", "perplexity", "bits")]
-    rows = []
-    for line in lines:
-        step, tokens, seconds, loss, perplexity, bits = (number(line, key) for key in VALIDATION_KEYS)
-        rows.append(
-            [
-                f"{step:,}",
-                "" if tokens is None else f"{tokens:,}",
-                "" if seconds is None else figures.duration(seconds, words.language),
-                f"{loss:.4f}",
-                "" if perplexity is None else f"{perplexity:.4g}",
-                "" if bits is None else f"{bits:.4f}",
-            ]
-        )
+    others = [key for key in lines[-1] if key.startswith("val_") and key not in VALIDATION_KEYS]
+    shown = [key for key in VALIDATION_KEYS if any(number(line, key) is not None for line in lines)] + others
+    names = {"val_perplexity": "perplexity", "val_bits_per_byte": "bits"}
+    head = [words.get(names.get(key, key)) for key in shown]
+    rows = [[_cell(key, number(line, key), words) for key in shown] for line in lines]
     inner = grid(head, rows, words("evaluations"))
     return f"<details><summary>{text(words('evaluations'))} ({len(curves.validation)})</summary>{inner}</details>"
+
+
+def _cell(key: str, value: float | None, words: Words) -> str:
+    if value is None:
+        return ""
+    if key in ("step", "tokens"):
+        return f"{value:,}"
+    if key == "seconds":
+        return figures.duration(value, words.language)
+    return f"{value:.4g}" if key == "val_perplexity" else f"{value:.4f}"
 
 
 def _description(curves: Curves, words: Words) -> str:

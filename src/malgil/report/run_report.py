@@ -15,7 +15,7 @@ from malgil.config import flat
 from malgil.report import figures, loss_charts
 from malgil.report.curves import Curves, number
 from malgil.report.page import grid, page, resource, section, table, text
-from malgil.report.verdict import findings
+from malgil.report.verdict import Even, findings
 from malgil.report.words import Words
 from malgil.runtime.energy import Energy
 from malgil.version import __version__
@@ -33,6 +33,8 @@ class DataFacts:
         unknown: unknown tokens in the validation part; any make bits per byte not comparable.
         epochs: how often the training part was seen.
         sources: names of the files.
+        of_tokens: whether losses are those of tokens; else nothing is said of perplexity and bits.
+        untrained: the loss of one who knows nothing, and how it is computed, where losses are not of tokens.
     """
 
     vocab_size: int
@@ -46,6 +48,15 @@ class DataFacts:
     unknown: int = 0
     epochs: float | None = None
     sources: Sequence[str] = ()
+    of_tokens: bool = True
+    untrained: tuple[float, str] | None = None
+
+    @property
+    def even(self) -> Even | None:
+        """The loss of one who knows nothing; None where nobody can say."""
+        if self.of_tokens:
+            return Even.tokens(self.vocab_size)
+        return None if self.untrained is None else Even(*self.untrained)
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,7 @@ class RunFacts:
         name: of the run's folder.
         started: the date and time to show, as text.
         sections: what the task adds: (identifier, heading in plain text, HTML).
+        watched: the figure by which the run keeps weights, and whether more of it is better.
     """
 
     recipe: str
@@ -86,6 +98,7 @@ class RunFacts:
     name: str = ""
     started: str = ""
     sections: Sequence[tuple[str, str, str]] = ()
+    watched: tuple[str, bool] = ("val_loss", False)
 
 
 def render_run(facts: RunFacts, language: str = "en") -> str:
@@ -98,12 +111,12 @@ def render_run(facts: RunFacts, language: str = "en") -> str:
     Raises:
         NotFoundError: another language.
     """
-    words, curves = Words(language), Curves.of(facts.metrics)
+    words, curves = Words(language), Curves.of(facts.metrics, facts.watched)
     parts = [
         _title(facts, words),
         _headlines(facts, curves, words),
         _verdict(facts, curves, words),
-        section(words("curves"), loss_charts.charts(curves, facts.data.vocab_size, words), "curves"),
+        section(words("curves"), loss_charts.charts(curves, facts.data.even, words, _unit(facts, words)), "curves"),
     ]
     parts += [section(heading, content, identifier) for identifier, heading, content in facts.sections]
     if facts.samples:
@@ -118,7 +131,7 @@ def render_run(facts: RunFacts, language: str = "en") -> str:
         footer=words("footer", version=__version__),
         language=language,
         script=resource("chart.js"),
-        data=loss_charts.chart_data(curves, facts.data.vocab_size, words),
+        data=loss_charts.chart_data(curves, facts.data.even, words),
     )
 
 
@@ -155,13 +168,17 @@ def _card(name: str, value: str, note: str) -> str:
 
 def _quality(facts: RunFacts, curves: Curves, words: Words) -> list[tuple[str, str, str]]:
     """Loss, perplexity and bits per byte of the best evaluation: those of the weights that a run keeps."""
-    best = curves.best
+    best = curves.kept
     if best is None:
         if not curves.train:
             return []
         return [(words("loss"), f"{curves.smooth[-1]:.3f}", words("train only"))]
     loss = float(best["val_loss"])
     note = words("best of", n=str(len(curves.validation)), step=f"{best['step']:,}")
+    if not facts.data.of_tokens:
+        others = [key for key in best if key.startswith("val_") and key != "val_loss"]
+        shown = [(words.get(key), f"{v:.3f}", "") for key in others if (v := number(best, key)) is not None]
+        return [(words("val_loss"), f"{loss:.3f}", note), *shown]
     bits = number(best, "val_bits_per_byte")
     if facts.data.unknown:
         bits_card = (words("not comparable"), words("unknown note", n=f"{facts.data.unknown:,}"))
@@ -175,9 +192,13 @@ def _quality(facts: RunFacts, curves: Curves, words: Words) -> list[tuple[str, s
     ]
 
 
+def _unit(facts: RunFacts, words: Words) -> str:
+    return words("nats") if facts.data.of_tokens else ""
+
+
 def _verdict(facts: RunFacts, curves: Curves, words: Words) -> str:
     data = facts.data
-    summary, *rest = findings(curves, data.vocab_size, data.tokenizer, data.epochs, words.language)
+    summary, *rest = findings(curves, data.even, data.tokenizer, data.epochs, words.language)
     items = "".join(f'<li class="{f.tone}">{text(f.text)}</li>' for f in rest)
     warned = ""
     if facts.warnings:

@@ -50,29 +50,64 @@ def verdict(
     Raises:
         NotFoundError: another language.
     """
-    return [f.text for f in findings(Curves.of(metrics), vocab_size, tokenizer, epochs, language)]
+    return [f.text for f in findings(Curves.of(metrics), Even.tokens(vocab_size), tokenizer, epochs, language)]
 
 
-def findings(curves: Curves, vocab_size: int, tokenizer: str, epochs: float | None, language: str) -> list[Finding]:
-    """As `verdict`, with their tones; the first one sums up the others."""
+def findings(curves: Curves, even: Even | None, tokenizer: str, epochs: float | None, language: str) -> list[Finding]:
+    """As `verdict`, with their tones; the first one sums up the others.
+
+    Args:
+        even: the loss of one who knows nothing; None where nobody can say.
+    """
     say = Say(language)
     found = [
-        *_initial(curves, vocab_size, say),
-        *_level(curves, vocab_size, say),
+        *_initial(curves, even, say),
+        *_level(curves, even, say),
         *_stability(curves, say),
         *_overfitting(curves, epochs, say),
         *_ending(curves, say),
         *_repetition(epochs, say),
-        *_scale(curves, vocab_size, tokenizer, say),
+        *_scale(curves, even, tokenizer, say),
     ]
     return [_summary(found, curves, say), *found]
+
+
+@dataclass(frozen=True)
+class Even:
+    """The loss of one who knows nothing and guesses evenly.
+
+    Args:
+        loss: in the unit of the run's losses.
+        formula: how it is computed, such as `ln(300)`.
+        n_tokens: among how many tokens is guessed; 0 where the loss is of no token.
+    """
+
+    loss: float
+    formula: str
+    n_tokens: int = 0
+
+    @classmethod
+    def tokens(cls, vocab_size: int) -> Even | None:
+        """Of the next token among so many; None where there is nothing to guess."""
+        return cls(math.log(vocab_size), f"ln({vocab_size:,})", vocab_size) if vocab_size > 1 else None
+
+    @property
+    def shown(self) -> str:
+        return f"{self.formula} = {self.loss:.2f}"
+
+    def among(self, say: Say) -> str:
+        """What is done, in words."""
+        if not self.n_tokens:
+            return say("guessing evenly", "고르게 찍을 때")
+        return say(f"guessing evenly among {self.n_tokens:,} tokens", f"{self.n_tokens:,}개 토큰을 고르게 찍을 때")
 
 
 class Say:
     """Chooses between a sentence in English and in Korean."""
 
     def __init__(self, language: str) -> None:
-        self.korean = Words(language).language == "ko"
+        self.words = Words(language)
+        self.korean = self.words.language == "ko"
 
     def __call__(self, english: str, korean: str) -> str:
         return korean if self.korean else english
@@ -90,27 +125,27 @@ def _summary(found: list[Finding], curves: Curves, say: Say) -> Finding:
     return Finding("good", say("These numbers are normal.", "수치는 정상입니다."))
 
 
-def _initial(curves: Curves, vocab_size: int, say: Say) -> Iterator[Finding]:
+def _initial(curves: Curves, even: Even | None, say: Say) -> Iterator[Finding]:
     """Untrained weights guess about evenly, so the first loss is near ln(vocabulary)."""
     evaluated = [line["val_loss"] for line in curves.validation if line["step"] == 0]
     logged = [line["loss"] for line in curves.train[:1]]
-    if not evaluated + logged or vocab_size < 2:
+    if not evaluated + logged or even is None:
         return
-    initial, even = float((evaluated + logged)[0]), math.log(vocab_size)
+    initial = float((evaluated + logged)[0])
     untrained = bool(evaluated) or curves.train[0]["step"] <= 1
-    tolerance = max(0.3, INITIAL_TOLERANCE * even)
-    first, of_even = f"{initial:.2f}", f"ln({vocab_size:,}) = {even:.2f}"
-    if initial > even + tolerance:
+    tolerance = max(0.3, INITIAL_TOLERANCE * even.loss)
+    first, of_even, among = f"{initial:.2f}", even.shown, even.among(say)
+    if initial > even.loss + tolerance:
         yield Finding(
             "bad",
             say(
-                f"The first loss, {first}, is well above {of_even}, what guessing evenly among all tokens gives: "
+                f"The first loss, {first}, is well above {of_even}, what {among} gives: "
                 "the initial weights or the learning rate are too large, or the targets are wrong.",
-                f"첫 손실 {josa(first, '이/가')} 모든 토큰을 고르게 찍을 때의 값 {of_even}보다 훨씬 높습니다. "
+                f"첫 손실 {josa(first, '이/가')} {among}의 값 {of_even}보다 훨씬 높습니다. "
                 "초기 가중치나 학습률이 너무 크거나 정답이 잘못되었습니다.",
             ),
         )
-    elif untrained and initial < even - tolerance:
+    elif untrained and initial < even.loss - tolerance:
         yield Finding(
             "note",
             say(
@@ -124,16 +159,16 @@ def _initial(curves: Curves, vocab_size: int, say: Say) -> Iterator[Finding]:
         yield Finding(
             "good",
             say(
-                f"It began at a loss of {first}, near {of_even}: that is what guessing evenly among "
-                f"{vocab_size:,} tokens gives, as it should be before anything is learnt.",
-                f"첫 손실 {josa(first, '은/는')} {vocab_size:,}개 토큰을 고르게 찍을 때의 값 {of_even}에 가깝습니다. "
-                "학습 전에는 이래야 정상입니다.",
+                f"It began at a loss of {first}, near {of_even}: that is what {among} gives, as it should be "
+                "before anything is learnt.",
+                f"첫 손실 {josa(first, '은/는')} {among}의 값 {of_even}에 가깝습니다. 학습 전에는 이래야 정상입니다.",
             ),
         )
 
 
-def _level(curves: Curves, vocab_size: int, say: Say) -> Iterator[Finding]:
-    """What the best validation loss says: choices among tokens, and the size to which the text would shrink."""
+def _level(curves: Curves, even: Even | None, say: Say) -> Iterator[Finding]:
+    """What the best evaluation says: choices among tokens, and the size to which the text would shrink; of labelled
+    data the share that is right."""
     best = curves.best
     if best is None:
         if curves.train:
@@ -141,7 +176,7 @@ def _level(curves: Curves, vocab_size: int, say: Say) -> Iterator[Finding]:
             yield Finding("note", say(english, "평가를 하지 않아 처음 보는 글에 대해서는 알 수 없습니다."))
         return
     loss = float(best["val_loss"])
-    if vocab_size >= 2 and loss >= 0.98 * math.log(vocab_size):
+    if even is not None and loss >= 0.98 * even.loss:
         if curves.validation[-1]["step"] <= 1:
             english = "It is too early to judge: the only evaluation was made before anything was learnt."
             yield Finding("note", say(english, "아직 판단하기 이릅니다. 배우기 전의 평가뿐입니다."))
@@ -155,14 +190,35 @@ def _level(curves: Curves, vocab_size: int, say: Say) -> Iterator[Finding]:
                 ),
             )
         return
-    choices = f"{math.exp(min(loss, 700)):.3g}"
-    english = f"On unseen text it is as unsure as one who chooses evenly among {choices} tokens out of {vocab_size:,}"
-    korean = f"처음 보는 글에서 {vocab_size:,}개 토큰 가운데 {choices}개를 놓고 고르게 찍는 만큼 망설입니다"
+    if even is None or not even.n_tokens:
+        yield from _right(curves.kept or best, say)
+        return
+    choices, among = f"{math.exp(min(loss, 700)):.3g}", f"{even.n_tokens:,}"
+    english = f"On unseen text it is as unsure as one who chooses evenly among {choices} tokens out of {among}"
+    korean = f"처음 보는 글에서 {among}개 토큰 가운데 {choices}개를 놓고 고르게 찍는 만큼 망설입니다"
     bits = number(best, "val_bits_per_byte")
     if bits is not None and 0 < bits < 8:
         english += f"; {bits:.2f} bits per byte would store that text in {bits / 8:.0%} of its size"
         korean += f". 바이트당 {bits:.2f}비트이니 그 글을 원래 크기의 {bits / 8:.0%}로 줄일 수 있습니다"
     yield Finding("good", say(english + ".", korean + "."))
+
+
+def _right(kept: Line, say: Say) -> Iterator[Finding]:
+    """The share of unseen texts that is right, where a task has labels; else its F1 or the correlation of scores."""
+    accuracy, f1, rank = (number(kept, key) for key in ("val_accuracy", "val_f1", "val_spearman"))
+    if accuracy is not None:
+        english, korean = (
+            f"It is right on {accuracy:.1%} of unseen texts.",
+            f"처음 보는 글의 {accuracy:.1%}를 맞힙니다.",
+        )
+    elif f1 is not None:
+        english, korean = f"On unseen texts its F1 is {f1:.3f}.", f"처음 보는 글에서 F1은 {f1:.3f}입니다."
+    elif rank is not None:
+        english = f"Its scores of unseen texts follow the right ones with a rank correlation of {rank:.3f}."
+        korean = f"처음 보는 글의 점수와 정답의 순위 상관은 {rank:.3f}입니다."
+    else:
+        return
+    yield Finding("good", say(english, korean))
 
 
 def _stability(curves: Curves, say: Say) -> Iterator[Finding]:
@@ -201,15 +257,16 @@ def _overfitting(curves: Curves, epochs: float | None, say: Say) -> Iterator[Fin
         return
     if final - lowest > OVERFIT_RISE * lowest and train_now < train_then:
         step, now = f"{best['step']:,}", f"{train_now:.2f}"
+        english, korean = _better_weights(curves, say)
         yield Finding(
             "note",
             say(
                 f"It over-fits: after step {step} the validation loss rose from {lowest:.2f} to {final:.2f} while the "
-                f"training loss fell from {train_then:.2f} to {now}. The weights of step {step} are the better ones; "
+                f"training loss fell from {train_then:.2f} to {now}. {english}; "
                 "more text, more dropout, a smaller model or fewer steps help.",
                 f"과적합입니다. {step}단계 뒤로 학습 손실은 {train_then:.2f}에서 {josa(now, '으로/로')} 내려갔지만 "
                 f"검증 손실은 {lowest:.2f}에서 {josa(f'{final:.2f}', '으로/로')} 올랐습니다. "
-                f"{step}단계의 가중치가 더 낫습니다. "
+                f"{korean}. "
                 "글을 늘리거나 드롭아웃을 높이거나 모델이나 단계 수를 줄이면 나아집니다.",
             ),
         )
@@ -232,6 +289,17 @@ def _overfitting(curves: Curves, epochs: float | None, say: Say) -> Iterator[Fin
                 f"가장 낮았던 값은 {lowest:.2f}입니다.",
             ),
         )
+
+
+def _better_weights(curves: Curves, say: Say) -> tuple[str, str]:
+    """Whose weights are to be preferred to the last ones, in English and in Korean."""
+    kept, figure = curves.kept, curves.watched[0]
+    step = "" if kept is None else f"{kept['step']:,}"
+    if figure == "val_loss":
+        return f"The weights of step {step} are the better ones", f"{step}단계의 가중치가 더 낫습니다"
+    name = say.words.get(figure)
+    english = f"By {name}, which this run watches, the weights of step {step} are the best"
+    return english, f"이 학습이 살피는 지표({name})로 보면 {step}단계의 가중치가 가장 낫습니다"
 
 
 def _ending(curves: Curves, say: Say) -> Iterator[Finding]:
@@ -270,9 +338,9 @@ def _repetition(epochs: float | None, say: Say) -> Iterator[Finding]:
     )
 
 
-def _scale(curves: Curves, vocab_size: int, tokenizer: str, say: Say) -> Iterator[Finding]:
+def _scale(curves: Curves, even: Even | None, tokenizer: str, say: Say) -> Iterator[Finding]:
     """A scale for characters of an alphabet alone: syllables (Hangul) and subwords have losses of another size."""
-    if tokenizer != "char" or vocab_size > 200 or curves.best is None:
+    if tokenizer != "char" or even is None or not 0 < even.n_tokens <= 200 or curves.best is None:
         return
     yield Finding(
         "good",

@@ -24,6 +24,7 @@ class Display:
         self.loss: float | None = None
         self._spoke = 0.0
         self._bits_per_nat: float | None = None
+        self._of_tokens = True
         self._before = (0, 0.0)  # tokens and seconds when this process began
 
     def say(self, text: str) -> None:
@@ -41,6 +42,7 @@ class Display:
 
         self._before = (trainer.progress.tokens, trainer.progress.seconds)
         self._bits_per_nat = prepared.task.bits_per_nat(prepared.train)
+        self._of_tokens = prepared.task.of_tokens
         tokens = prepared.task.facts(prepared).train_tokens or 0
         planned = f", about {prepared.planned_steps:,} steps" if prepared.planned_steps else ""
         self.say(
@@ -61,21 +63,31 @@ class Display:
         tokens, seconds = progress.tokens - self._before[0], progress.seconds - self._before[1]
         left = progress.seconds * (1 - share) / share if share else 0.0
         bits, loss = self._bits_per_nat, self.loss
+        of_loss = f"perplexity {_short(math.exp(min(loss, 80)))}" if bits is None else f"{loss * bits:.3f} bits/byte"
         figures = [
             f"step {progress.step:,} {share:4.0%}",
             f"loss {loss:.3f}",
-            f"perplexity {_short(math.exp(min(loss, 80)))}" if bits is None else f"{loss * bits:.3f} bits/byte",
+            *([of_loss] if self._of_tokens else []),
             f"{tokens / max(seconds, 1e-9):,.0f} tokens/s",
             f"{clock(left)} left",
         ]
         return "  ".join(figures)
 
     def evaluated(self, line: dict[str, Any]) -> None:
-        bits, accuracy = line.get("val_bits_per_byte"), line.get("val_accuracy")
-        shown = f", {bits:.3f} bits per byte" if bits is not None else ""
-        shown += f", {accuracy:.1%} of tokens right" if accuracy is not None else ""
-        loss, perplexity = line["val_loss"], line["val_perplexity"]
-        self.say(f"step {line['step']:,}: validation loss {loss:.4f}, perplexity {_short(perplexity)}{shown}")
+        figures = {name.removeprefix("val_"): value for name, value in line.items() if name.startswith("val_")}
+        shown = [f"validation loss {figures.pop('loss'):.4f}"]
+        if (perplexity := figures.pop("perplexity", None)) is not None:
+            shown.append(f"perplexity {_short(perplexity)}")
+        if (bits := figures.pop("bits_per_byte", None)) is not None:
+            shown.append(f"{bits:.3f} bits per byte")
+        if self._of_tokens and (accuracy := figures.pop("accuracy", None)) is not None:
+            shown.append(f"{accuracy:.1%} of tokens right")
+        shown += [
+            f"{name.replace('_', ' ').replace('f1', 'F1')} {value:.4f}"
+            for name, value in figures.items()
+            if value is not None
+        ]
+        self.say(f"step {line['step']:,}: {', '.join(shown)}")
 
     def sample(self, step: int, previews: Sequence[Preview]) -> None:
         """Previews were written to samples.jsonl."""

@@ -12,13 +12,21 @@ from malgil.runs.prepare import Prepared
 from malgil.training.trainer import Hooks
 
 FP32 = 4
+#: terms of losses whose targets go through the output layer
+OVER_VOCABULARY = ("nll", "mlm")
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes beside the interpreter and its libraries; seconds of data and optimisation, None if nothing was timed."""
+    """Bytes beside the interpreter and its libraries; seconds of data and optimisation, None if nothing was timed.
+
+    Attributes:
+        parameters: of the model with its heads.
+        trained: those that are not frozen.
+    """
 
     parameters: int
+    trained: int
     weights: int
     gradients: int
     optimizer: int
@@ -40,8 +48,9 @@ class Estimate:
         if self.averages:
             parts += f", averages {_mib(self.averages)}"
         time = "unknown" if self.seconds is None else f"about {self.seconds:,.0f} s of training"
+        some = f", {self.trained:,} of them trained" if self.trained < self.parameters else ""
         return [
-            f"parameters: {self.parameters:,}",
+            f"parameters: {self.parameters:,}{some}",
             f"memory:     {_mib(self.memory)} beside Python and PyTorch"
             f" ({parts}, activations {_mib(self.activations)})",
             f"steps:      {self.steps:,}, {self.tokens:,} tokens, {self.epochs:.2f} epochs",
@@ -56,7 +65,8 @@ def estimate(run: Prepared) -> Estimate:
     """
     activations = _activations(run)
     trainer = run.trainer(Hooks())
-    parameters = count_parameters(run.model)
+    parameters = count_parameters(run.assembled)
+    trained = sum(p.numel() for p in trainer.optimizers.parameters)
     if run.seconds_per_step is None:
         run.seconds_per_step = run.trial()
     # AdamW keeps two numbers a parameter, Muon one
@@ -70,10 +80,11 @@ def estimate(run: Prepared) -> Estimate:
     copies = 1 if training.ema is not None else 0 if training.average is None else training.average + 1
     return Estimate(
         parameters=parameters,
+        trained=trained,
         weights=FP32 * parameters,
-        gradients=FP32 * parameters,
+        gradients=FP32 * trained,
         optimizer=FP32 * kept,
-        averages=FP32 * parameters * copies,
+        averages=FP32 * trained * copies,
         activations=activations,
         steps=steps,
         tokens=steps * run.batches.tokens_per_step,
@@ -85,7 +96,7 @@ def estimate(run: Prepared) -> Estimate:
 def _activations(run: Prepared) -> int:
     """Bytes that the backward pass of a micro-batch needs: what autograd keeps of one, counted as it is kept."""
     batch = run.batches(0)[0].to(run.device)
-    own = {p.untyped_storage().data_ptr() for p in run.model.parameters()}
+    own = {p.untyped_storage().data_ptr() for p in run.assembled.parameters()}
     seen: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -98,7 +109,7 @@ def _activations(run: Prepared) -> int:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t), run.precision.autocast(run.device):
         trainer.assembled(run.objective.loss, batch, None)
     width = 2 if run.precision.name == "bf16" else FP32
-    targets = sum(run.objective.counts(batch).values())
+    targets = sum(n for term, n in run.objective.counts(batch).items() if term in OVER_VOCABULARY)
     logits = targets * run.model.vocab_size * width  # they keep themselves, see layers/heads
     return sum(seen.values()) + logits
 

@@ -17,9 +17,11 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from malgil.config import AUTO, Tree, to_tree
 from malgil.errors import CheckpointError, RunError
@@ -31,9 +33,11 @@ from malgil.runs.folder import RunFolder, new_folder
 from malgil.runs.recipe import Settings, full_tree, recipe, recipe_names, settings_of
 from malgil.runs.run import Run
 from malgil.runs.task import Tokenizers
+from malgil.runs.weights import PARTS
 from malgil.runtime.files import storage_errors, sync_folder
 from malgil.training.checkpoint import save_weights
 
+_HEAD_LEFT = "the head is left out: a run needs a mask to use it, and one that finds replaced tokens its generator"
 _UNTRAINABLE = "no recipe trains it yet: malgil.load(DIR).model gives a vector for each token, malgil export writes it"
 
 
@@ -63,7 +67,8 @@ def import_run(source: Path, out: Path, allow_pickle: bool = False) -> str:
         folder = RunFolder(temporary)
         tokenizers = Tokenizers(imported.tokenizer, imported.source_tokenizer)
         tokenizers.save(folder)
-        save_weights(imported.state, folder.weights)
+        heads = _parts_of(imported)
+        save_weights(imported.state | {f"{PARTS}{name}": tensor for name, tensor in heads.items()}, folder.weights)
         folder.write_config(_tree(imported, source, out))
         checked = _check(temporary, imported, tokenizers)
         with storage_errors(out):
@@ -74,7 +79,8 @@ def import_run(source: Path, out: Path, allow_pickle: bool = False) -> str:
         raise
     count = count_parameters(imported.build())
     made = f"{out}: {imported.family}, {count:,} parameters, {imported.tokenizer.vocab_size:,} tokens"
-    notes = [*imported.notes, *([] if recipe_like(imported) in recipe_names() else [_UNTRAINABLE])]
+    left = [_HEAD_LEFT] if imported.heads and not _parts_of(imported) else []
+    notes = [*imported.notes, *left, *([] if recipe_like(imported) in recipe_names() else [_UNTRAINABLE])]
     told = [f"  note: {note}" for note in notes] + [f"  checked: {line}" for line in checked]
     return "\n".join([made, *told])
 
@@ -97,6 +103,8 @@ def recipe_like(imported: Imported) -> str:
     """The recipe whose model is wired like the imported one; the family's name where there is none."""
     if imported.family == "rnn_lm":
         return str(imported.config.cell)
+    if imported.sentences is not None:
+        return "embed"
     return "gpt" if imported.family == "llama" else imported.family
 
 
@@ -117,9 +125,25 @@ def _tree(imported: Imported, source: Path, out: Path) -> Tree:
         rows = imported.source_vocab_size or imported.vocab_size
         tree["tokenizer"] |= {"source_path": str(out / "source_tokenizer.json"), "source_vocab_size": rows}
     if issubclass(family(imported.family).model, Encoder):
-        tree["objective"] = {"name": "masked_lm"}  # by which it is evaluated, also where no recipe trains it
+        asked = imported.objective if _parts_of(imported) else {"name": "masked_lm"}
+        tree["objective"] = dict(asked)  # by which it is evaluated, also where no recipe trains it
+    if imported.sentences is not None:
+        made = imported.sentences
+        tree["objective"] = {
+            "name": "contrastive",
+            "pooling": made.pooling,
+            "normalize": made.normalize,
+            "max_text_len": made.longest,
+        }
     settings: Settings = settings_of(tree)
     return full_tree(settings, f"imported from {source.resolve().name}")
+
+
+def _parts_of(imported: Imported) -> Mapping[str, Tensor]:
+    """The imported head, where it makes a run that can be evaluated: with a mask, and not without its generator."""
+    masks = imported.tokenizer is not None and imported.tokenizer.mask_id is not None
+    asked = imported.objective.get("name") == "masked_lm" and imported.sentences is None
+    return imported.heads if masks and asked else {}
 
 
 @torch.no_grad()
@@ -131,5 +155,9 @@ def _check(folder: Path, imported: Imported, tokenizers: Tokenizers) -> list[str
         raise RunError("the import was not kept: the weights came back otherwise", fix="report it with the model")
     if run.tokenizers.fingerprints != tokenizers.fingerprints:
         raise RunError("the import was not kept: the tokenizer came back otherwise", fix="report it with the model")
+    heads = _parts_of(imported)
+    parts = run.assembled.parts.state_dict() if heads else {}
+    if set(parts) != set(heads) or any(not torch.equal(parts[name], tensor) for name, tensor in heads.items()):
+        raise RunError("the import was not kept: the head came back otherwise", fix="report it with the model")
     logits = verify.same_logits("the run", imported.build(), verify.own(run.model))
-    return [f"{len(weights)} tensors equal bit for bit", logits, "the tokenizer equal byte for byte"]
+    return [f"{len(weights) + len(heads)} tensors equal bit for bit", logits, "the tokenizer equal byte for byte"]

@@ -49,6 +49,13 @@ LEAST_TOKENS_PER_STEP = {"cpu": 512, "cuda": 16384, "mps": 2048}
 #: tokens of a step of pairs, both sides, in a short run; an epoch has at least so many steps
 PAIR_TOKENS = 2048
 LEAST_STEPS_PER_EPOCH = 20
+#: labelled texts of a step, where there are many
+RECORDS_PER_STEP = 32
+#: rates for labelled data, from nothing and of a body that was trained before
+LABELLED_RATES = {"learning_rate": 1e-3, "muon_learning_rate": 0.003}
+TUNED_RATES = {"learning_rate": 3e-4, "muon_learning_rate": 0.001}
+#: epochs of labelled data, few from so many texts on
+FEW_EPOCHS, MORE_EPOCHS, MANY_RECORDS = 3.0, 10.0, 50_000
 #: how many lines of metrics, evaluations, samples and checkpoints a run has, about
 RHYTHM = {"log_every": 200, "evaluate_every": 10, "sample_every": 5, "checkpoint_every": 5}
 
@@ -59,8 +66,9 @@ CHOSEN = {
     "tokenizer.vocab_size",
     *(f"model.{k}" for k in ("n_layers", "n_heads", "n_kv_heads", "d_head", "d_model", "d_ff")),
     *(f"model.{k}" for k in ("max_len", "dropout", "rope_theta")),
-    *(f"training.{k}" for k in ("batch_size", "batch_tokens", "muon_learning_rate", "beta2", *RHYTHM)),
-    *(f"training.{k}" for k in ("device", "precision", "compile")),
+    *(f"objective.{k}" for k in ("several_labels", "max_answer", "null_threshold")),
+    *(f"training.{k}" for k in ("batch_size", "batch_tokens", "learning_rate", "muon_learning_rate", "beta2", *RHYTHM)),
+    *(f"training.{k}" for k in ("device", "precision", "compile", "watch")),
 }
 
 
@@ -88,6 +96,28 @@ def fit_budget(tree: Tree, device: str) -> list[str]:
         return []
     tree["training"]["seconds"] = DEFAULT_SECONDS.get(device, 120.0)
     return [f"no limit given: training for {tree['training']['seconds']:.0f} s"]
+
+
+def fit_epochs(tree: Tree, n_records: int) -> list[str]:
+    """Without any limit, epochs of labelled data: three where a trained body is fine-tuned, more for less data."""
+    training = tree["training"]
+    if Budget.of(training).limited:
+        return []
+    training["epochs"] = FEW_EPOCHS if training.get("start") or n_records > MANY_RECORDS else MORE_EPOCHS
+    return [f"no limit given: {training['epochs']:.0f} epochs"]
+
+
+def fit_pieces(tree: Tree, n_bytes: int) -> list[str]:
+    """Pieces of words for labelled texts, however few they are: what a text is about is hard to tell from letters."""
+    section = tree.setdefault("tokenizer", {})
+    said = []
+    if section.get("kind") == AUTO:
+        section["kind"] = "wordpiece"
+        said.append("tokenizer: wordpiece")
+    if section.get("vocab_size") == AUTO:
+        section["vocab_size"] = 2 ** min(15, max(12, round(math.log2(max(n_bytes, 1) / 1000)) + 3))
+        said.append(f"vocabulary: {section['vocab_size']:,}")
+    return said
 
 
 def fit_tokenizer(tree: Tree, n_bytes: int) -> list[str]:
@@ -175,6 +205,41 @@ def fit_pairs(
     if training.get("batch_tokens") is None:
         return [f"model: {shown}{said}; {training['batch_size']} pairs a step"]
     return [f"model: {shown}{said}; up to {training['batch_tokens']:,} tokens a step"]
+
+
+def fit_labels(
+    tree: Tree,
+    *,
+    n_tokens: int,
+    n_records: int,
+    device: str,
+    world: int = 1,
+    rate: Callable[[], float],
+    count: Callable[[Tree], int],
+) -> list[str]:
+    """Size, batch and rates of a model of labelled data; arguments as in `fit_model`.
+
+    A body that was trained before has its size, and moves by small steps.
+
+    Args:
+        n_tokens: of the training part, as it is read.
+        n_records: of the training part.
+    """
+    model, training = tree["model"], tree["training"]
+    budget = Budget.of(training)
+    if not any(model.get(k) == AUTO or training.get(k) == AUTO for k in (*model, *training)):
+        return []
+    rows = max(1, min(RECORDS_PER_STEP, n_records // LEAST_STEPS_PER_EPOCH))
+    if training.get("batch_size") == AUTO:
+        training["batch_size"] = math.ceil(rows / world) * world
+    tokens = _training_tokens(budget, training, max(1, n_tokens // n_records), n_tokens)
+    compute = _compute(tokens) if tokens is not None else rate() * UTILISATION * float(budget.seconds or 0.0)
+    rates = TUNED_RATES if training.get("start") else LABELLED_RATES
+    training.update({key: value for key, value in rates.items() if training.get(key) == AUTO})
+    _fit_shape(model, compute, n_tokens, count)
+    said = _fit_dropout(model, compute, tokens, n_tokens, count)
+    shown = ", ".join(f"{k} {model[k]}" for k in ("n_layers", "n_heads", "d_model", "max_len") if k in model)
+    return [f"model: {shown}{said}; {int(training['batch_size']) * int(training.get('accumulate', 1))} texts a step"]
 
 
 def _fit_rates(training: Tree, scale: float, batch: Tree) -> None:

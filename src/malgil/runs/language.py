@@ -15,10 +15,11 @@ from malgil.errors import ConfigError
 from malgil.evaluation.language import LanguageEvaluator
 from malgil.generation.text import generate_text
 from malgil.metrics.language import LanguageScore
-from malgil.models.base import CausalLM
+from malgil.objectives.base import Assembled
 from malgil.objectives.causal_lm import CausalLanguageModelling
+from malgil.runs.compared_text import ComparedText
 from malgil.runs.recipe import Settings
-from malgil.runs.task import Preview, Tokenizers, scoring_precision, specials_of
+from malgil.runs.task import OfBody, Preview, Tokenizers, scoring_precision, specials_of
 from malgil.runs.text import TextTask
 
 SAMPLE_TOKENS = 200
@@ -28,6 +29,7 @@ class LanguageTask(TextTask):
     """Text that is continued."""
 
     objective_class = CausalLanguageModelling
+    compared = ComparedText()
 
     def objective(self, settings: Settings, tokenizers: Tokenizers) -> CausalLanguageModelling:
         data = settings.data
@@ -41,10 +43,13 @@ class LanguageTask(TextTask):
             specials_of(tokenizers.target), boundaries=data.boundaries, sampling=data.sampling
         )
 
-    def evaluator(
+    def evaluator(self, settings: Settings, tokenizers: Tokenizers, store: TokenStore, device: torch.device) -> OfBody:
+        """Scores a token store in windows of the run's `max_len`."""
+        return OfBody(self._evaluator(settings, tokenizers, store, device))
+
+    def _evaluator(
         self, settings: Settings, tokenizers: Tokenizers, store: TokenStore, device: torch.device
     ) -> LanguageEvaluator:
-        """Scores a token store in windows of the run's `max_len`."""
         respect = settings.data.boundaries == "respect"
         precision = scoring_precision(settings, device)
         return LanguageEvaluator(store, specials_of(tokenizers.target), settings.model.max_len, respect, precision)
@@ -57,16 +62,18 @@ class LanguageTask(TextTask):
         }
 
     def evaluate(
-        self, model: CausalLM, settings: Settings, tokenizers: Tokenizers, part: Part, device: torch.device
+        self, assembled: Assembled, settings: Settings, tokenizers: Tokenizers, part: Part, device: torch.device
     ) -> dict[str, Any]:
         """Loss, perplexity, bits per byte; for a recurrent model `carried_loss` too, its state carried on."""
-        score = self.evaluator(settings, tokenizers, self.scored_store(part, tokenizers), device)
+        model: Any = assembled.body
+        score = self._evaluator(settings, tokenizers, self.scored_store(part, tokenizers), device)
         result = score(model).to_dict()
         carried = score.carried(model)
         return result if carried is None else result | {"carried_loss": carried}
 
-    def previews(self, model: CausalLM, tokenizers: Tokenizers, part: Any, settings: Settings) -> list[Preview]:
+    def previews(self, assembled: Assembled, tokenizers: Tokenizers, part: Any, settings: Settings) -> list[Preview]:
         """The beginning of a new document."""
+        model: Any = assembled.body
         how = replace(settings.generation, max_tokens=SAMPLE_TOKENS, seed=0, samples=1)
         return [Preview("", generate_text(model, tokenizers.target, [""], how)[0].text)]
 

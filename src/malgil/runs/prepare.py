@@ -21,13 +21,15 @@ from malgil.errors import ConfigError
 from malgil.models import FAMILIES, build_model, family
 from malgil.models.base import Model
 from malgil.objectives.base import Assembled, Batches, BatchPlan, Objective, check_fit
-from malgil.runs.fit import fit_budget, fit_rhythm, rhythm_is_set
+from malgil.runs.fit import fit_rhythm, rhythm_is_set
 from malgil.runs.recipe import Settings, full_tree, settings_of
+from malgil.runs.start import load_start
 from malgil.runs.task import Data, Task, Tokenizers
 from malgil.runs.tasks import task_of
 from malgil.runtime.device import Precision, prepare_cpu, resolve_device, resolve_precision, synchronise
 from malgil.training.distributed import World, join_world
 from malgil.training.trainer import Hooks, Limits, Trainer, step_limit
+from malgil.training.watching import Watched
 
 Say = Callable[[str], None]
 
@@ -43,7 +45,7 @@ class Prepared:
     data: Data
     train: Any
     validation: Any
-    model: Model
+    assembled: Assembled
     objective: Objective[Any]
     batches: Batches
     device: torch.device
@@ -51,6 +53,11 @@ class Prepared:
     world: World
     planned_steps: int  # 0 where a run that goes on knows its rhythm already
     seconds_per_step: float | None
+
+    @property
+    def model(self) -> Model:
+        """The body."""
+        return self.assembled.body
 
     def evaluator(self) -> Any:
         """Scores the validation part; see `Task.evaluator`."""
@@ -61,7 +68,7 @@ class Prepared:
         training = self.settings.training
         limits = Limits(step_limit(training, self.batches), training.seconds)
         return Trainer(
-            assembled=Assembled(self.model, self.objective.parts(self.model)),
+            assembled=self.assembled,
             objective=self.objective,
             batches=self.batches,
             settings=training,
@@ -71,6 +78,7 @@ class Prepared:
             world=self.world,
             workers=self.settings.data.workers,
             hooks=hooks,
+            watched=Watched.of(training.watch, self.task.metric),
         )
 
     def trial(self, steps: int = 4) -> float:
@@ -85,12 +93,15 @@ class Prepared:
         return statistics.median(times[1:])
 
 
-def prepare(tree: Tree, say: Say, tokenizers: Tokenizers | None = None, progress: Any = None) -> Prepared:
+def prepare(
+    tree: Tree, say: Say, tokenizers: Tokenizers | None = None, progress: Any = None, *, fresh: bool = True
+) -> Prepared:
     """Make everything that the settings describe; `tree` is filled in place.
 
     Args:
         tokenizers: those of a run which goes on; otherwise they are trained or loaded.
         progress: called with (characters done, characters in all) while text is tokenised.
+        fresh: no checkpoint is there whose weights will replace those that the model begins with.
     """
     resuming = tokenizers is not None
     task = task_of(tree["objective"]["name"])
@@ -103,14 +114,18 @@ def prepare(tree: Tree, say: Say, tokenizers: Tokenizers | None = None, progress
     precision = resolve_precision(training.get("precision", AUTO), device)
     training["precision"] = precision.name
     world = join_world(device)
-    data = task.open(parse(DataSettings, tree.get("data", {}), "data"))
+    data = task.opened(parse(DataSettings, tree.get("data", {}), "data"))
     _tell(say, [f"training:   {data.train.describe()}", f"validation: {data.validation.describe()}", *data.notes])
-    _tell(say, fit_budget(tree, device.type))
+    _tell(say, task.fit_budget(tree, data, device.type))
     _tell(say, task.fit_tokenizer(tree, data))
+    _tell(say, task.fit_objective(tree, data))
     tokenizers = tokenizers or task.tokenizers(tree, data)
-    tree["tokenizer"]["vocab_size"], tree["tokenizer"]["source_vocab_size"] = tokenizers.vocab_sizes
+    rows, tree["tokenizer"]["source_vocab_size"] = tokenizers.vocab_sizes
+    if training.get("start") is not None:  # whose embedding may have rows that belong to no token
+        rows = max(rows, int(tree["tokenizer"].get("vocab_size") or 0))
+    tree["tokenizer"]["vocab_size"] = rows
     train = task.training_store(data.train, tokenizers, tree, progress)
-    validation = task.scored_store(data.validation, tokenizers, progress)
+    validation = task.validation_store(data.validation, tokenizers, tree, progress)
     _tell(say, [*task.notes(train, validation)])
 
     said = task.fit(
@@ -120,9 +135,11 @@ def prepare(tree: Tree, say: Say, tokenizers: Tokenizers | None = None, progress
         device=device.type,
         world=world.size,
         rate=lambda: world.agree(matrix_rate(device, precision)),
-        count=lambda model: _block_parameters(model, tokenizers.vocab_sizes),
+        count=lambda model: block_parameters(model, tokenizers.vocab_sizes),
     )
     _tell(say, said)
+    if training.get("watch", AUTO) == AUTO:  # the task may have named one that its data asks for
+        training["watch"] = task.metric[0]
     settings = _with_provisional_rhythm(tree)
     objective = task.objective(settings, tokenizers)
     training_settings = settings.training
@@ -134,7 +151,7 @@ def prepare(tree: Tree, say: Say, tokenizers: Tokenizers | None = None, progress
         training_settings.seed,
         training_settings.batch_tokens,
     )
-    model = _model(settings, device)
+    assembled = _assembled(settings, objective, device, fresh=fresh)
     prepared = Prepared(
         tree=tree,
         settings=settings,
@@ -143,16 +160,16 @@ def prepare(tree: Tree, say: Say, tokenizers: Tokenizers | None = None, progress
         data=data,
         train=train,
         validation=validation,
-        model=model,
+        assembled=assembled,
         objective=objective,
-        batches=objective.training_batches(train, model, settings.model.max_len, plan),
+        batches=objective.training_batches(train, assembled.body, settings.model.max_len, plan),
         device=device,
         precision=precision,
         world=world,
         planned_steps=0,
         seconds_per_step=None,
     )
-    _plan(prepared, resuming=resuming)
+    _plan(prepared, resuming=resuming, fresh=fresh)
     return prepared
 
 
@@ -171,7 +188,7 @@ def matrix_rate(device: torch.device, precision: Precision) -> float:
     return best
 
 
-def _plan(run: Prepared, *, resuming: bool) -> None:
+def _plan(run: Prepared, *, resuming: bool, fresh: bool) -> None:
     """How many steps there will be, from the limits or from the speed of a few trial steps, and their rhythm."""
     training = run.settings.training
     steps = step_limit(training, run.batches)
@@ -181,14 +198,14 @@ def _plan(run: Prepared, *, resuming: bool) -> None:
         run.seconds_per_step = run.world.agree(run.trial())
         steps = min(steps or sys.maxsize, max(1, int(training.seconds / run.seconds_per_step)))
         # the trial's weights have moved: begin again from the seed
-        run.model = _model(run.settings, run.device)
+        run.assembled = _assembled(run.settings, run.objective, run.device, fresh=fresh)
     run.planned_steps = steps or 0
     fit_rhythm(run.tree, run.planned_steps)
     run.settings = settings_of(run.tree)
     run.tree = full_tree(run.settings, run.tree.get("description", ""))
 
 
-def _block_parameters(model: Tree, vocab_sizes: tuple[int, int | None]) -> int:
+def block_parameters(model: Tree, vocab_sizes: tuple[int, int | None]) -> int:
     """Parameters but those of embeddings and output layer, counted without making them."""
     chosen = dict(model)
     name = chosen.pop("name")
@@ -205,9 +222,15 @@ def _with_provisional_rhythm(tree: Tree) -> Settings:
     return settings_of({**tree, "training": training})
 
 
-def _model(settings: Settings, device: torch.device) -> Model:
+def _assembled(settings: Settings, objective: Objective[Any], device: torch.device, *, fresh: bool) -> Assembled:
+    """A body and its parts as they begin: all random numbers come from the seed, the body's first."""
     torch.manual_seed(settings.training.seed)
-    return build_model(settings.family, settings.model, *settings.vocab_sizes).to(device)
+    body = build_model(settings.family, settings.model, *settings.vocab_sizes)
+    if fresh and settings.training.start is not None:
+        load_start(body, settings.training.start)
+    assembled = Assembled(body, objective.parts(body)).to(device)
+    objective.begin(body)
+    return assembled
 
 
 def _tell(say: Say, lines: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""`malgil.train` and `malgil.import_model`: the commands of these names, for Python."""
+"""`malgil.train`, `malgil.finetune` and `malgil.import_model`: the commands of these names, for Python."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from malgil.runs.display import Display, Silent
 from malgil.runs.durations import seconds_of
 from malgil.runs.exchange import import_run
 from malgil.runs.failures import failures
+from malgil.runs.given import given_paths
 from malgil.runs.run import Run
 from malgil.runs.training import train as _train
 
@@ -62,21 +63,54 @@ def train(
         "validation_target": validation_target,
     }
     given = {
-        **{f"data.{key}": None if paths is None else _paths(paths) for key, paths in texts.items()},
-        "training.seconds": None if time is None else seconds_of(time),
-        "training.steps": steps,
-        "training.tokens": tokens,
-        "training.epochs": epochs,
-        "training.seed": seed,
-        "training.device": device,
-        "training.threads": threads,
+        **{f"data.{key}": None if paths is None else given_paths(paths) for key, paths in texts.items()},
+        **_training(time, steps, tokens, epochs, seed, device, threads),
     }
     overrides = merge(settings, nested({k: v for k, v in given.items() if v is not None}))
     where = None if out is None else Path(out)
-    files = [Path(p) for p in _paths(config)]
+    files = [Path(p) for p in given_paths(config)]
     with failures():
         display = Silent() if quiet else Display()
         return _train(recipe, overrides, out=where, config_files=files, resume=resume, display=display)
+
+
+def finetune(
+    run: str | Path | Run,
+    recipe: str,
+    *,
+    data: str | Path | Sequence[str | Path],
+    config: str | Path | Sequence[str | Path] = (),
+    out: str | Path | None = None,
+    time: str | float | None = None,
+    steps: int | None = None,
+    tokens: int | None = None,
+    epochs: float | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    quiet: bool = False,
+    **settings: Mapping[str, Any],
+) -> Run:
+    """Train on labelled data, beginning with the encoder of a run; returns the new run.
+
+    Args:
+        run: what to begin with: its model, weights and tokenizer are taken, everything else is the recipe's.
+        recipe: `classify`, `similarity`, `tag`, `answer` or `embed`.
+        data, config, out, time, steps, tokens, epochs, seed, device, threads, quiet, settings: as of `train`.
+
+    Raises:
+        MalgilError: see `malgil.errors`; input errors are `ValueError`s too.
+    """
+    given = {
+        "data.paths": given_paths(data),
+        **_training(time, steps, tokens, epochs, seed, device, threads),
+    }
+    overrides = merge(settings, nested({k: v for k, v in given.items() if v is not None}))
+    where, start = None if out is None else Path(out), run.path if isinstance(run, Run) else Path(run)
+    files = [Path(p) for p in given_paths(config)]
+    with failures():
+        display = Silent() if quiet else Display()
+        return _train(recipe, overrides, out=where, config_files=files, display=display, start=start)
 
 
 def import_model(source: str | Path, out: str | Path, *, allow_pickle: bool = False) -> Run:
@@ -96,5 +130,22 @@ def import_model(source: str | Path, out: str | Path, *, allow_pickle: bool = Fa
     return Run(out)
 
 
-def _paths(paths: str | Path | Sequence[str | Path]) -> list[str]:
-    return [str(paths)] if isinstance(paths, (str, Path)) else [str(path) for path in paths]
+def _training(
+    time: str | float | None,
+    steps: int | None,
+    tokens: int | None,
+    epochs: float | None,
+    seed: int | None,
+    device: str | None,
+    threads: int | None,
+) -> dict[str, Any]:
+    """What ends a run and where it is made, by the names of the settings."""
+    return {
+        "training.seconds": None if time is None else seconds_of(time),
+        "training.steps": steps,
+        "training.tokens": tokens,
+        "training.epochs": epochs,
+        "training.seed": seed,
+        "training.device": device,
+        "training.threads": threads,
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -63,27 +63,44 @@ def recipe(name: str) -> Tree:
     """
     if name not in recipe_names():
         raise not_found("recipe", name, recipe_names())
-    tree: Tree = yaml.safe_load((resources.files("malgil.recipes") / f"{name}.yaml").read_text(encoding="utf-8"))
+    tree = _read(name)
+    tree.pop("compared", None)
     base = tree.pop("base", None)
     return merge(recipe(base), tree) if base else tree
 
 
-def compose(name: str, files: list[Path], overrides: Mapping[str, Any]) -> Tree:
+def compared_recipes(objective: str) -> list[str]:
+    """The recipes with that objective whose file says `compared: PLACE`: those that `malgil compare` takes by default,
+    in the order of their places."""
+    places = {name: place for name in recipe_names() if (place := _read(name).get("compared")) is not None}
+    fitting = [name for name in places if recipe(name)["objective"]["name"] == objective]
+    return sorted(fitting, key=lambda name: (places[name], name))
+
+
+def compose(name: str, files: list[Path], overrides: Mapping[str, Any], under: Mapping[str, Any] | None = None) -> Tree:
     """A recipe, the settings files over it in their order, and the overrides over all.
 
     Every name and value is checked by itself; values may still be `auto`.
+
+    Args:
+        under: settings that lie over the recipe and under the files.
 
     Raises:
         NotFoundError: an unknown recipe, section, setting, model or objective, with the nearest names.
         InputError: a value of the wrong type or out of its range.
     """
-    tree = recipe(name)
+    own_model = recipe(name)["model"]
+    tree = merge(recipe(name), under or {})
     for path in files:
         own = read_yaml(path)
         own.pop("recipe", None)
         tree = merge(tree, own)
     tree = merge(tree, overrides)
     _check_sections(tree)
+    if tree["model"]["name"] != own_model["name"]:  # what the recipe leaves open stays so in another family
+        known = {field.name for field in fields(family(tree["model"]["name"]).config)}
+        open_ = {key: AUTO for key, value in own_model.items() if value == AUTO and key in known}
+        tree["model"] = open_ | dict(tree["model"])
     for section, cls in _classes(tree).items():
         model_name = {"name": tree["model"]["name"]} if section == "model" else {}
         values = {k: v for k, v in tree.get(section, {}).items() if k not in model_name}
@@ -113,6 +130,12 @@ def full_tree(settings: Settings, description: str = "") -> Tree:
     sections = {key: to_tree(getattr(settings, key)) for key in SECTIONS}
     model = {"name": settings.family, **to_tree(settings.model)}
     return {"recipe": settings.recipe, "description": description, "model": model, **sections}
+
+
+def _read(name: str) -> Tree:
+    text = (resources.files("malgil.recipes") / f"{name}.yaml").read_text(encoding="utf-8")
+    tree: Tree = yaml.safe_load(text)
+    return tree
 
 
 def _classes(tree: Mapping[str, Any]) -> dict[str, type[Any]]:

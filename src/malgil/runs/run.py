@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from malgil.config import check_values, parse, to_tree
 from malgil.data.settings import DataSettings
 from malgil.errors import CheckpointError, ConfigError, DataError, InputError
-from malgil.explain.view import view_language, view_translation
+from malgil.evaluation.vectors import Embedder, Float32s, Hit
 from malgil.generation.settings import GenerationSettings
 from malgil.generation.text import Completion, generate_text, stream_text
 from malgil.generation.translation import Translation, stream_translations, translate_text
@@ -24,25 +23,31 @@ from malgil.interop.configs import MAX_POSITIONS
 from malgil.interop.huggingface import Exported, export_model
 from malgil.models import build_model
 from malgil.models.base import CausalLM, Encoder, EncoderDecoder, Model
-from malgil.report.attention_page import AttentionView, attention_page
-from malgil.report.attention_picture import attention_picture
-from malgil.report.words import language_of
+from malgil.objectives.base import Assembled
+from malgil.report.attention import AttentionView
+from malgil.runs.attention import check_files, view_text, write_view
+from malgil.runs.embedding import embedder, sentence_vectors
 from malgil.runs.failures import failures
 from malgil.runs.folder import RunFolder, newest_run
+from malgil.runs.given import given_paths, given_text, given_texts
+from malgil.runs.labelled import LabelTask
+from malgil.runs.predicting import Row, predictions
 from malgil.runs.recipe import Settings, settings_of
 from malgil.runs.task import Tokenizers
 from malgil.runs.tasks import task_of
+from malgil.runs.weights import RESTORE, check_weights, load_parts, load_run_weights, of_body, of_parts
 from malgil.runtime.device import prepare_cpu, resolve_device
-from malgil.runtime.files import atomic_write
 from malgil.text.tokenizer import Tokenizer
-from malgil.training.checkpoint import load_weights, newest_checkpoint, save_weights
 from malgil.training.settings import TrainingSettings
+from malgil.training.watching import Watched
 
-BODY = "body."
-CAUTION = "the kept weights were chosen by this text: give --data with other text for a figure that chose nothing"
+CAUTION = "the kept weights were chosen by this text ({figure}): give --data with other text for one that chose nothing"
 #: settings of the `data` section that name files beside `paths`
 _FILES = ("validation", "source", "target", "validation_source", "validation_target")
-_RESTORE = "restore the run's files as they were, or train again"
+#: and those that say what stands where in them
+_FIELDS = ("text_field", "label_field", "pair_field", "label_separator")
+#: rows that `predict` reads together, so that those of similar length share a batch
+PREDICTED_TOGETHER = 1024
 
 
 class Run:
@@ -68,7 +73,7 @@ class Run:
         try:
             self.config = self.folder.read_config()
         except DataError as error:
-            raise CheckpointError(f"config.yaml is corrupt: {error.what}", error.where, _RESTORE) from None
+            raise CheckpointError(f"config.yaml is corrupt: {error.what}", error.where, RESTORE) from None
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder.path)!r})"
@@ -87,7 +92,7 @@ class Run:
         try:
             return settings_of(self.config)
         except InputError as error:
-            raise CheckpointError(f"config.yaml is corrupt: {error}", str(self.folder.config), _RESTORE) from None
+            raise CheckpointError(f"config.yaml is corrupt: {error}", str(self.folder.config), RESTORE) from None
 
     @cached_property
     def tokenizers(self) -> Tokenizers:
@@ -113,69 +118,78 @@ class Run:
         """
         settings = self.settings
         with failures():
-            weights = load_run_weights(self.folder)
+            weights = of_body(load_run_weights(self.folder))
             sizes = (settings.family, settings.model, *settings.vocab_sizes)
             where = str(self.folder.path)
             if settings.model.n_layers > len(weights) or settings.model.max_len > MAX_POSITIONS:
-                raise CheckpointError("config.yaml describes a larger model than model.safetensors", where, _RESTORE)
+                raise CheckpointError("config.yaml describes a larger model than model.safetensors", where, RESTORE)
             with torch.device("meta"):  # sizes are compared before anything is allocated
-                check_weights(build_model(*sizes), weights, where)
+                check_weights(build_model(*sizes).state_dict(), weights, where)
             model = build_model(*sizes)
             model.load_state_dict(weights)
             if self.tokenizer.vocab_size > model.vocab_size:
                 raise CheckpointError(
                     f"the tokenizer has {self.tokenizer.vocab_size} tokens, the model {model.vocab_size}",
                     where,
-                    _RESTORE,
+                    RESTORE,
                 )
             return model.to(self.device).eval()
 
-    def view_attention(self, text: str, target: str | None = None) -> AttentionView:
+    @cached_property
+    def assembled(self) -> Assembled:
+        """The model with the heads that were trained with it, ready for use.
+
+        Raises:
+            CheckpointError: as `model`.
+        """
+        model, settings = self.model, self.settings
+        with failures():
+            objective = task_of(settings.objective.name).objective(settings, self.tokenizers)
+            assembled = Assembled(model, objective.parts(model))
+            load_parts(assembled, of_parts(load_run_weights(self.folder)), str(self.folder.path))
+            return assembled.to(self.device).eval()
+
+    def view_attention(self, text: str, target: str | None = None, *, pair: str | None = None) -> AttentionView:
         """Who attends to whom as the model reads a text, or translates it as `translate` does; see `explain.view`.
 
         Args:
             target: the translation to read instead of the model's own.
+            pair: a second text that an encoder reads with the first.
 
         Raises:
-            ConfigError: the model has no attention, or a target is given to one that does not translate.
+            ConfigError: the model has no attention, a target is given to one that does not translate, or a second text
+                to one that reads none.
             InputError: a text that is none, or an empty one.
         """
-        text, target = _text(text), None if target is None else _text(target)
+        text, (target, pair) = (
+            given_text(text),
+            (None if other is None else given_text(other) for other in (target, pair)),
+        )
         with failures():
-            model, tokenizers = self.model, self.tokenizers
-            if isinstance(model, EncoderDecoder):
-                how = self.generation_settings()
-                return view_translation(model, tokenizers.reading, tokenizers.target, text, target, how)
-            if target is not None:
-                raise ConfigError(
-                    f"a {self.settings.family} model reads one text, and has no target",
-                    str(self.folder.path),
-                    "leave the target out",
-                )
-            return view_language(self._writer, tokenizers.target, text)
+            return view_text(self.model, self.settings, self.tokenizers, text, target, pair)
 
-    def attention(self, text: str, target: str | None = None) -> dict[str, npt.NDArray[np.float32]]:
+    def attention(
+        self, text: str, target: str | None = None, *, pair: str | None = None
+    ) -> dict[str, npt.NDArray[np.float32]]:
         """The attention maps as arrays (n_layers, H, T, S), by kind; see `view_attention`."""
-        return dict(self.view_attention(text, target).maps)
+        return dict(self.view_attention(text, target, pair=pair).maps)
 
     def write_attention(
-        self, text: str, out: Path | str, *, target: str | None = None, png: Path | str | None = None
+        self,
+        text: str,
+        out: Path | str,
+        *,
+        target: str | None = None,
+        pair: str | None = None,
+        png: Path | str | None = None,
     ) -> str:
         """Write a page of the attention maps, and a picture; returns what was written, in words.
 
         Raises:
             InputError: a file in a folder that does not exist, or a folder in place of a file.
         """
-        for path in (out, png):
-            if path is not None and not Path(path).parent.is_dir():
-                raise InputError("no such folder", str(Path(path).parent), "make it first, or name another file")
-            if path is not None and Path(path).is_dir():
-                raise InputError("a folder stands where a file is to be written", str(path), "name a file in it")
-        view = self.view_attention(text, target)
-        atomic_write(Path(out), attention_page(view, language_of(text)))
-        if png is not None:
-            attention_picture(view, Path(png))
-        return f"{out}: {view.describe()}" + (f"\n{png}" if png is not None else "")
+        check_files(out, png)
+        return write_view(self.view_attention(text, target, pair=pair), text, out, png)
 
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
@@ -199,7 +213,7 @@ class Run:
         uses = {
             CausalLM: "it continues a text: malgil generate, or Run.generate",
             EncoderDecoder: "it turns one text into another: malgil translate, or Run.translate",
-            Encoder: "it reads a text whole: Run.model gives a vector for each token",
+            Encoder: "it reads a text whole: malgil embed gives vectors, malgil finetune makes a run of it that labels",
         }
         fix = next(use for kind, use in uses.items() if isinstance(self.model, kind))
         return ConfigError(f"a {self.settings.family} model does not {wanted}", str(self.folder.path), fix)
@@ -214,7 +228,7 @@ class Run:
         Raises:
             InputError: a source that is no text, or one text in place of a list.
         """
-        sources = list(_texts(texts))
+        sources = list(given_texts(texts))
         with failures():
             model, tokenizers = self._translator, self.tokenizers
             how = self.generation_settings(**settings)
@@ -229,9 +243,38 @@ class Run:
         if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
             raise InputError(f"a batch of {batch!r} lines", "--batch", "take an integer, 1 or more")
         with failures():
-            model, tokenizers, sources = self._translator, self.tokenizers, _texts(lines)
+            model, tokenizers, sources = self._translator, self.tokenizers, given_texts(lines)
             how = self.generation_settings(**settings)
             yield from stream_translations(model, tokenizers.reading, tokenizers.target, sources, how, batch=batch)
+
+    def predict(self, rows: Iterable[Row], *, precision: str = "fp32") -> list[dict[str, Any]]:
+        """Each row with what the model finds in it: `label` and `probabilities`, `score`, `entities`, `answer`.
+
+        Args:
+            rows: texts, or names and values such as `{"text": "비가 온다", "pair": "비가 내린다"}`.
+            precision: `fp32`; `bf16` is faster where a machine has it, `auto` takes it there. On a CPU in fp32 what is
+                found in a row does not depend on those beside it.
+
+        Raises:
+            ConfigError: the run was not trained on labelled data.
+            InputError: a row that the task cannot read, or one text in place of a list.
+        """
+        if isinstance(rows, (str, Mapping)):
+            raise InputError("one row in place of a list of them", "", "write [row] for one")
+        return list(self.predict_lines(rows, PREDICTED_TOGETHER, precision=precision))
+
+    def predict_lines(
+        self, rows: Iterable[Row], batch: int = 1, *, precision: str = "fp32"
+    ) -> Iterator[dict[str, Any]]:
+        """The same for rows as they come, `batch` at a time."""
+        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+            raise InputError(f"a batch of {batch!r} lines", "--batch", "take an integer, 1 or more")
+        with failures():
+            task = task_of(self.settings.objective.name)
+            if not isinstance(task, LabelTask):
+                raise self._refusal("label texts")
+            chosen = replace(self.settings, generation=self.generation_settings(precision=precision))
+            yield from predictions(task, self.assembled, chosen, self.tokenizers, rows, batch)
 
     def generate(self, prompt: str = "", **settings: Any) -> str:
         """What the model writes after `prompt`; settings as in `GenerationSettings` (`max_tokens`, `top_k`, ...)."""
@@ -239,15 +282,39 @@ class Run:
 
     def complete(self, prompts: Iterable[str], **settings: Any) -> list[Completion]:
         """A batch of prompts, `samples` completions each, in the order of the prompts."""
-        begun = list(_texts(prompts))
+        begun = list(given_texts(prompts))
         with failures():
             return generate_text(self._writer, self.tokenizer, begun, self.generation_settings(**settings))
 
     def stream(self, prompt: str = "", **settings: Any) -> Iterator[str]:
         """The same as `generate`, piece by piece, never half a character; errors come before the first piece."""
-        begun = _text(prompt)
+        begun = given_text(prompt)
         with failures():
             return stream_text(self._writer, self.tokenizer, begun, self.generation_settings(**settings))
+
+    def embedder(self, *, normalize: bool | None = None, precision: str = "fp32") -> Embedder:
+        """What makes vectors of texts with this run's encoder, whatever it was trained for.
+
+        Args:
+            normalize: whether they are made of length 1; None: as the run's settings say.
+            precision: `fp32`, in which a text's vector does not depend on those beside it, `bf16` or `auto`.
+
+        Raises:
+            ConfigError: the model is no encoder.
+            InputError: an unknown precision.
+        """
+        precision = check_values(TrainingSettings, {"precision": precision}, "training")["precision"]
+        with failures():
+            return embedder(self.model, self.settings, self.tokenizers, normalize=normalize, precision=precision)
+
+    def embed(self, texts: Iterable[str], *, normalize: bool | None = None, precision: str = "fp32") -> Float32s:
+        """A vector for each text, (N, D) in their order; see `embedder`."""
+        return self.embedder(normalize=normalize, precision=precision)(list(given_texts(texts)))
+
+    def search(self, queries: Iterable[str], texts: Iterable[str], top: int = 5) -> list[list[Hit]]:
+        """For each query the nearest texts, the nearest first; `embedder().index(texts)` keeps their vectors."""
+        asked, known = list(given_texts(queries)), list(given_texts(texts))
+        return self.embedder().index(known).search(asked, top)
 
     def evaluate(
         self,
@@ -268,7 +335,8 @@ class Run:
             `not_comparable`), tokens, bytes, unknown; for a recurrent model `carried_loss`, its state carried on. Of
             pairs: loss, perplexity, accuracy (of tokens whose beginning is given), bleu and chrf with the signatures
             of sacrebleu, and BLEU by length of the source. Of an encoder: loss and perplexity of hidden tokens,
-            accuracy, masked (how many were hidden);
+            accuracy, masked (how many were hidden). Of labelled texts: loss (nats a text), accuracy, f1, matthews,
+            by_label and confusion, or pearson, spearman and mse, and what else the task has;
             `caution` where the text is the one by which the kept weights were chosen.
         """
         own, task = to_tree(self.settings.data), task_of(self.settings.objective.name)
@@ -276,14 +344,17 @@ class Run:
             how = self.generation_settings(**generation or {})
             own_part = data is None and not settings.get("source")
             if own_part:
-                part = task.open(parse(DataSettings, own | settings, "data")).validation
+                part = task.opened(parse(DataSettings, own | settings, "data")).validation
             else:
-                fresh = {"text_field": None, "skip_bad": 0, "paths": _paths(data)} | {key: [] for key in _FILES}
+                fresh = (
+                    dict.fromkeys(_FIELDS) | {"skip_bad": 0, "paths": given_paths(data)} | {key: [] for key in _FILES}
+                )
                 part, _ = task.open_whole(parse(DataSettings, own | fresh | settings, "data"))
             chosen = replace(self.settings, generation=how)
-            result = task.evaluate(self.model, chosen, self.tokenizers, part, self.device)
+            result = task.evaluate(self.assembled, chosen, self.tokenizers, part, self.device)
         if own_part and self._chosen_by_validation:
-            result["caution"] = CAUTION
+            watched = Watched.of(self.settings.training.watch, task.metric)
+            result["caution"] = CAUTION.format(figure=watched.spoken)
         return result
 
     @property
@@ -315,66 +386,18 @@ class Run:
         """
         with failures():
             target, source = self.tokenizers.target, self.tokenizers.source
-            settings = self.settings.model
-            return export_model(self.model, settings, target, Path(out), format=format, source_tokenizer=source)
+            return export_model(
+                self.model,
+                self.settings.model,
+                target,
+                Path(out),
+                format=format,
+                source_tokenizer=source,
+                sentences=sentence_vectors(self.settings),
+                heads=of_parts(load_run_weights(self.folder)),
+            )
 
 
 def load(path: Path | str | None = None, *, device: str = "auto", threads: int | None = None) -> Run:
     """A run by its folder; without one the newest run under runs/."""
     return Run(path if path is not None else newest_run().path, device, threads)
-
-
-def save_run_weights(weights: dict[str, Tensor], path: Path) -> None:
-    """A run's model.safetensors from a checkpoint's: the body's names without their prefix."""
-    partial = path.with_name(f".{path.name}.partial")
-    save_weights({name.removeprefix(BODY): tensor for name, tensor in weights.items()}, partial)
-    partial.replace(path)
-
-
-def load_run_weights(folder: RunFolder) -> dict[str, Tensor]:
-    """The weights of a run; of one that is not finished, those of its newest checkpoint."""
-    if folder.weights.exists():
-        return load_weights(folder.weights)
-    checkpoint = newest_checkpoint(folder.checkpoints)
-    if checkpoint is None:
-        raise CheckpointError(
-            "this run has no weights yet", str(folder.path), "train it: malgil train --resume --out DIR"
-        )
-    weights = load_weights(checkpoint / "model.safetensors")
-    return {name.removeprefix(BODY): tensor for name, tensor in weights.items()}
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise InputError(f"a text must be a str, not of type {type(value).__name__}", "", "give one text at a time")
-    return value
-
-
-def _texts(values: Any) -> Iterator[str]:
-    """Each as it comes; a single text is refused, as nobody means its characters."""
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise InputError(f"texts must be a list, not of type {type(values).__name__}", "", "write [text] for one")
-    yield from map(_text, values)
-
-
-def _paths(data: str | Path | Sequence[str | Path] | None) -> list[str]:
-    if data is None:
-        return []
-    return [str(data)] if isinstance(data, (str, Path)) else [str(path) for path in data]
-
-
-def check_weights(model: Model, weights: dict[str, Tensor], where: str) -> None:
-    """Every tensor of the model must be there, fit, and be wanted; the model may lie on the meta device.
-
-    Raises:
-        CheckpointError
-    """
-    wanted = model.state_dict()
-    for name, tensor in wanted.items():
-        if name not in weights:
-            raise CheckpointError(f"tensor '{name}' is missing", where, "were these weights made for this model?")
-        if weights[name].shape != tensor.shape:
-            given, expected = tuple(weights[name].shape), tuple(tensor.shape)
-            raise CheckpointError(f"tensor '{name}' is {given}, config.yaml asks for {expected}", where, _RESTORE)
-    if extra := set(weights) - set(wanted):
-        raise CheckpointError(f"tensor '{min(extra)}' is not part of the model", where, _RESTORE)

@@ -6,6 +6,7 @@ stores, and says how a model is scored and what a preview shows.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from typing import Any, ClassVar, Protocol
 import torch
 
 from malgil.config import Tree
+from malgil.data.inner import inner_split
 from malgil.data.settings import DataSettings
-from malgil.objectives.base import Objective, Specials
+from malgil.objectives.base import Assembled, Objective, Specials
 from malgil.report.run_report import DataFacts
 from malgil.report.words import Words
-from malgil.runs.fit import fit_tokenizer
+from malgil.runs.compared import Compared
+from malgil.runs.fit import fit_budget, fit_tokenizer
 from malgil.runs.folder import RunFolder
 from malgil.runs.recipe import Settings
 from malgil.runtime.device import Precision, resolve_precision
@@ -95,6 +98,20 @@ class Score(Protocol):
 
 
 @dataclass(frozen=True)
+class OfBody:
+    """An evaluator that asks the body alone, where there are no heads.
+
+    Args:
+        evaluator: called with a model and what to call between batches.
+    """
+
+    evaluator: Any
+
+    def __call__(self, assembled: Assembled, check: Callable[[], None] = lambda: None) -> Any:
+        return self.evaluator(assembled.body, check)
+
+
+@dataclass(frozen=True)
 class Preview:
     """What a model makes of a prompt or a source, for people to see how it learns."""
 
@@ -107,13 +124,24 @@ class Task(ABC):
 
     Attributes:
         objective_class: of what `objective` makes, which says what models it can train before there is any data.
+        metric: the figure that the task is judged by, a name of `figures`, and whether more of it is better.
+        compared: what `malgil compare` measures of its models; None where they are not compared.
+        of_tokens: whether the loss is that of a token, whose exponential is a perplexity.
     """
 
     objective_class: ClassVar[type[Objective[Any]]]
+    metric: ClassVar[tuple[str, bool]] = ("val_loss", False)
+    compared: ClassVar[Compared | None] = None
+    of_tokens: ClassVar[bool] = True
 
     @abstractmethod
     def open(self, settings: DataSettings) -> Data:
         """The training and the validation part; see `data.corpus.open_corpus`."""
+
+    def opened(self, settings: DataSettings) -> Data:
+        """As `open`; under `data.inner` the training part is parted once more, in place of the two parts."""
+        data = self.open(settings)
+        return inner_split(data, settings.holdout) if settings.inner else data
 
     @abstractmethod
     def open_whole(self, settings: DataSettings) -> Any:
@@ -128,12 +156,21 @@ class Task(ABC):
         """The training part as tokens."""
 
     @abstractmethod
-    def scored_store(self, part: Any, tokenizers: Tokenizers, progress: Progress | None = None) -> Any:
-        """A part that is to be scored, whole, as tokens."""
+    def validation_store(self, part: Any, tokenizers: Tokenizers, tree: Tree, progress: Progress | None) -> Any:
+        """The validation part as tokens; `tree` is as `training_store` has left it."""
+
+    def fit_budget(self, tree: Tree, data: Data, device: str) -> list[str]:
+        """Choose a limit where there is none; returns what is to be said."""
+        return fit_budget(tree, device)
 
     def fit_tokenizer(self, tree: Tree, data: Data) -> list[str]:
         """Choose what of the tokenizer is `auto`; returns what is to be said."""
         return fit_tokenizer(tree, data.train.n_bytes)
+
+    def fit_objective(self, tree: Tree, data: Data) -> list[str]:
+        """Fill in what of the objective follows from the data, such as the names of labels; returns what is to be
+        said."""
+        return []
 
     def notes(self, train: Any, validation: Any) -> Sequence[str]:
         """What a person should know of the stores, such as pairs that were dropped."""
@@ -149,7 +186,7 @@ class Task(ABC):
 
     @abstractmethod
     def evaluator(self, settings: Settings, tokenizers: Tokenizers, store: Any, device: torch.device) -> Any:
-        """Called with a model and what to call between batches; returns a `Score` over all of the store."""
+        """Called with an `Assembled` and what to call between batches; returns a `Score` over all of the store."""
 
     @abstractmethod
     def figures(self, score: Any) -> dict[str, Any]:
@@ -157,13 +194,21 @@ class Task(ABC):
 
     @abstractmethod
     def evaluate(
-        self, model: Any, settings: Settings, tokenizers: Tokenizers, part: Any, device: torch.device
+        self, assembled: Assembled, settings: Settings, tokenizers: Tokenizers, part: Any, device: torch.device
     ) -> dict[str, Any]:
         """All figures of a model on a part, by name; for JSON."""
 
     @abstractmethod
-    def previews(self, model: Any, tokenizers: Tokenizers, part: Any, settings: Settings) -> list[Preview]:
+    def previews(self, assembled: Assembled, tokenizers: Tokenizers, part: Any, settings: Settings) -> list[Preview]:
         """What the model writes now, for the validation part where it needs a source."""
+
+    def untrained_loss(self, settings: Settings, tokenizers: Tokenizers) -> tuple[float, str] | None:
+        """The loss of a model that knows nothing, and how it is computed, in words; None where nobody can say."""
+        return math.log(tokenizers.target.vocab_size), "ln(vocabulary)"
+
+    def fingerprints(self, settings: Settings) -> dict[str, str]:
+        """Of what training reads beside data and tokenizers, by name, so that a run goes on with the same."""
+        return {}
 
     def bits_per_nat(self, store: Any) -> float | None:
         """Bits per byte of text that a loss of one nat a token comes to; None where nobody asks."""
@@ -181,12 +226,14 @@ class Task(ABC):
     def facts(self, run: Any) -> DataFacts:
         """What a report says of the data of a `Prepared` run."""
 
-    def sections(self, run: Any, model: Any, words: Words, say: Callable[[str], None]) -> Sequence[ReportSection]:
+    def sections(
+        self, run: Any, assembled: Assembled, words: Words, say: Callable[[str], None]
+    ) -> Sequence[ReportSection]:
         """What else the report of a finished run shows.
 
         Args:
             run: as it was prepared.
-            model: with the weights that the run keeps.
+            assembled: with the weights that the run keeps.
             say: tells a person what is being done.
         """
         return ()
@@ -201,6 +248,12 @@ def scoring_precision(settings: Settings, device: torch.device) -> Precision:
     """Scores are computed in fp32 on a CPU, in the run's precision elsewhere."""
     name = "fp32" if device.type == "cpu" else settings.training.precision
     return Precision("fp32") if name == "fp32" else resolve_precision(name, device)
+
+
+def predicting_precision(settings: Settings, device: torch.device) -> Precision:
+    """Predictions are computed as scores are, unless `generation.precision` asks for another arithmetic."""
+    asked = settings.generation.precision
+    return scoring_precision(settings, device) if asked == "fp32" else resolve_precision(asked, device)
 
 
 def loaded_or(path: str | None, make: Callable[[], Tokenizer]) -> Tokenizer:

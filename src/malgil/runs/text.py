@@ -32,7 +32,11 @@ class TextTask(Task):
     def training_store(self, part: Part, tokenizers: Tokenizers, tree: Tree, progress: Progress | None) -> TokenStore:
         return self.scored_store(part, tokenizers, progress)
 
+    def validation_store(self, part: Part, tokenizers: Tokenizers, tree: Tree, progress: Progress | None) -> TokenStore:
+        return self.scored_store(part, tokenizers, progress)
+
     def scored_store(self, part: Part, tokenizers: Tokenizers, progress: Progress | None = None) -> TokenStore:
+        """A part that is to be scored, whole, as tokens."""
         return token_store(part, tokenizers.target, progress)
 
     def fit(self, tree: Tree, *, store: Any, vocab_size: int, device: str, world: int, **measured: Any) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from malgil.config import AUTO, Tree, read_yaml
 from malgil.errors import Interrupted, MalgilError, NonFiniteError, ResumeMismatch
-from malgil.models.base import Model, count_parameters
+from malgil.models.base import count_parameters
 from malgil.objectives.base import Assembled
 from malgil.report.run_report import RunFacts, render_run
 from malgil.report.words import Words, language_of
@@ -25,8 +24,10 @@ from malgil.runs.folder import RunFolder, new_folder, newest_run
 from malgil.runs.prepare import prepare
 from malgil.runs.recipe import DEFAULT_RECIPE, compose
 from malgil.runs.resume import finish_of, resumed_tree
-from malgil.runs.run import Run, save_run_weights
+from malgil.runs.run import Run
+from malgil.runs.start import start_tree
 from malgil.runs.task import Preview, ReportSection, Tokenizers
+from malgil.runs.weights import save_run_weights
 from malgil.runtime.device import resolve_device
 from malgil.runtime.energy import Energy, EnergyMeter
 from malgil.runtime.files import FolderLock, atomic_write
@@ -42,6 +43,7 @@ from malgil.training.checkpoint import (
 from malgil.training.distributed import join_world, leave_world
 from malgil.training.signals import SignalWatch
 from malgil.training.trainer import CURE, Hooks
+from malgil.training.watching import LOSS
 
 MANY_EPOCHS = 4
 OVERFITS = "the model overfits"
@@ -55,6 +57,8 @@ def train(
     config_files: list[Path] | None = None,
     resume: bool = False,
     display: Display | None = None,
+    start: Path | None = None,
+    sections: bool = True,
 ) -> Run:
     """Train, or go on training.
 
@@ -64,6 +68,8 @@ def train(
         out: the run folder; by default a new one under runs/.
         config_files: YAML files laid over the recipe, under the overrides.
         resume: go on with the run in `out`.
+        start: the folder of a run whose body training begins with, see `runs.start`.
+        sections: whether the report gets what a task adds to it, which may take longer than a short training.
 
     Raises:
         MalgilError: see `malgil.errors`.
@@ -73,7 +79,7 @@ def train(
         folder = RunFolder(out) if out is not None else newest_run()
         tree = resumed_tree(folder, recipe, config_files or [], overrides)
     else:
-        tree = compose(recipe or _named(config_files), config_files or [], overrides)
+        tree = _composed(recipe, config_files or [], overrides, start)
     with ExitStack() as stack:
         world = join_world(resolve_device(tree["training"].get("device", AUTO)))
         stack.callback(leave_world)
@@ -87,7 +93,7 @@ def train(
             if finished := world.agree(finish_of(folder, tree) if world.leads else None):
                 display.say(f"this run is finished, {finished}; raise a limit to train longer")
                 return Run(folder.path)
-        session = Session(folder, tree, display, resume=resume)
+        session = Session(folder, tree, display, resume=resume, sections=sections)
         if world.leads and not resume:  # nothing is made on disk before the settings and the data are known to be good
             folder.path.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FolderLock(folder.path))
@@ -97,20 +103,27 @@ def train(
 
 
 def dry_run(
-    recipe: str | None, overrides: Mapping[str, Any], *, config_files: list[Path] | None = None, display: Display
+    recipe: str | None,
+    overrides: Mapping[str, Any],
+    *,
+    config_files: list[Path] | None = None,
+    display: Display,
+    start: Path | None = None,
 ) -> Estimate:
     """What `train` would build, how much memory and time it would take; nothing is written but the token cache."""
-    tree = compose(recipe or _named(config_files), config_files or [], overrides)
+    tree = _composed(recipe, config_files or [], overrides, start)
     return estimate(prepare(tree, display.say, progress=display.tokenising))
 
 
 class Session:
     """One process's work on a run, from the first look at the data to the last word of the report."""
 
-    def __init__(self, folder: RunFolder, tree: Tree, display: Display, *, resume: bool) -> None:
-        self.folder, self.display, self.resume = folder, display, resume
+    def __init__(self, folder: RunFolder, tree: Tree, display: Display, *, resume: bool, sections: bool = True) -> None:
+        self.folder, self.display, self.resume, self.shows_sections = folder, display, resume, sections
         tokenizers = Tokenizers.load(folder) if resume and folder.tokenizer.exists() else None
-        self.prepared = prepare(tree, display.say, tokenizers, display.tokenising)
+        self.checkpoint = newest_checkpoint(folder.checkpoints) if resume else None
+        fresh = self.checkpoint is None
+        self.prepared = prepare(tree, display.say, tokenizers, display.tokenising, fresh=fresh)
         self.task = self.prepared.task
         self.leads = self.prepared.world.leads
         self.evaluate = self.prepared.evaluator()
@@ -130,12 +143,13 @@ class Session:
                 progress=display.progress,
             )
         )
+        if not resume and self.trainer.watched.figure not in (LOSS, self.task.metric[0]):
+            self.trainer.watched.value(self._evaluate())  # an unknown figure is refused before the first step
 
     def run(self) -> None:
         """Train to the end, or raise what stopped it, with the run folder telling the same."""
-        checkpoint = newest_checkpoint(self.folder.checkpoints) if self.resume else None
-        if checkpoint is not None:
-            self._restore(checkpoint)
+        if self.checkpoint is not None:
+            self._restore(self.checkpoint)
         if self.resume and self.trainer.done and self.folder.weights.exists():
             self.display.say(f"this run is {self.trainer.stopped or 'finished'}; raise a limit to train longer")
             return
@@ -169,7 +183,7 @@ class Session:
 
     def _evaluate(self) -> dict[str, Any]:
         def score(assembled: Assembled) -> Any:
-            return self.evaluate(assembled.body, self._stop_evaluating)
+            return self.evaluate(assembled, self._stop_evaluating)
 
         return self.task.figures(self.trainer.beside(score))
 
@@ -185,7 +199,7 @@ class Session:
         def write(assembled: Assembled) -> list[Preview]:
             # a compiled block would be compiled anew for every length of the cache
             with torch.compiler.set_stance("force_eager"):
-                return self.task.previews(assembled.body.eval(), run.tokenizers, run.data.validation, run.settings)
+                return self.task.previews(assembled.eval(), run.tokenizers, run.data.validation, run.settings)
 
         try:
             previews = self.trainer.beside(write)
@@ -251,12 +265,14 @@ class Session:
             save_run_weights(weights, self.folder.weights)
             if step != progress.step:
                 self._warn(
-                    f"the kept weights are those of step {step}, the best of the evaluations and not the last:"
-                    " evaluate on other text for a figure that nothing was selected by"
+                    f"the kept weights are those of step {step}, the best of the evaluations by"
+                    f" {self.trainer.watched.spoken} and not the last: evaluate on other text for a figure that nothing"
+                    " was selected by"
                 )
-            words = Words(self._language())
-            with torch.compiler.set_stance("force_eager"):  # see _sample
-                self.sections = self.task.sections(self.prepared, self._kept(weights), words, self.display.say)
+            if self.shows_sections:
+                words = Words(self._language())
+                with torch.compiler.set_stance("force_eager"):  # see _sample
+                    self.sections = self.task.sections(self.prepared, self._kept(weights), words, self.display.say)
             self._report()
             self.display.finished(self.folder, self.status)
 
@@ -265,12 +281,12 @@ class Session:
         """Whether all of the model is this process's."""
         return self.prepared.world.size == 1
 
-    def _kept(self, weights: dict[str, Tensor]) -> Model:
+    def _kept(self, weights: dict[str, Tensor]) -> Assembled:
         """The model with the weights that the run keeps: a second one only where other processes have parts of it."""
         if not self._alone:
-            return Run(self.folder.path, device=str(self.prepared.device)).model
+            return Run(self.folder.path, device=str(self.prepared.device)).assembled
         self.trainer.load_weights(weights)
-        return self.prepared.model.eval()
+        return self.prepared.assembled.eval()
 
     def _kept_step(self) -> int:
         """The step whose weights the run keeps: the best if that was asked for and it is intact, or the last."""
@@ -288,6 +304,7 @@ class Session:
             "training data": self.prepared.train.fingerprint,
             "validation data": self.prepared.validation.fingerprint,
             **self.prepared.tokenizers.fingerprints,
+            **self.task.fingerprints(self.prepared.settings),
         }
 
     def _meter(self, previous: Energy | None) -> EnergyMeter:
@@ -303,20 +320,26 @@ class Session:
             self.display.warn(text)
 
     def _check_first_loss(self, loss: float) -> None:
-        expected = math.log(self.prepared.tokenizers.target.vocab_size)
+        untrained = self.task.untrained_loss(self.prepared.settings, self.prepared.tokenizers)
+        if untrained is None:
+            return
+        expected, how = untrained
         if abs(loss - expected) > 0.15 * expected + 0.2:
             self._warn(
-                f"the first loss is {loss:.2f}, but a model that knows nothing has ln(vocabulary) = {expected:.2f}:"
+                f"the first loss is {loss:.2f}, but a model that knows nothing has {how} = {expected:.2f}:"
                 " something is wrong with the initialisation or the data"
             )
 
     def _check_overfitting(self, line: dict[str, Any]) -> None:
-        progress = self.trainer.progress
+        """By the loss, whatever figure is watched."""
         if any(warning.startswith(OVERFITS) for warning in self.warnings):
             return
-        if progress.worse_in_a_row >= 2 and line["val_loss"] > 1.01 * (progress.best_loss or math.inf):
+        evaluated = [one for one in self._metrics() if "val_loss" in one]
+        lowest = min(evaluated, key=lambda one: one["val_loss"])
+        since = sum(one["step"] > lowest["step"] for one in evaluated)
+        if since >= 2 and line["val_loss"] > 1.01 * lowest["val_loss"]:
             self._warn(
-                f"{OVERFITS}: validation loss rose from {progress.best_loss:.3f} at step {progress.best_step}"
+                f"{OVERFITS}: validation loss rose from {lowest['val_loss']:.3f} at step {lowest['step']}"
                 f" to {line['val_loss']:.3f}; stop earlier, or use more dropout or more text"
             )
 
@@ -350,11 +373,17 @@ class Session:
             name=self.folder.path.name,
             started=self.started,
             sections=self.sections,
+            watched=(self.trainer.watched.figure, self.trainer.watched.more_is_better),
         )
         atomic_write(self.folder.report, render_run(facts, self._language()))
 
 
-def _named(config_files: list[Path] | None) -> str:
+def _composed(recipe: str | None, files: list[Path], overrides: Mapping[str, Any], start: Path | None) -> Tree:
+    name = recipe or _named(files)
+    return compose(name, files, overrides, None if start is None else start_tree(start, name))
+
+
+def _named(config_files: list[Path]) -> str:
     """The recipe that settings files name, as a run's config.yaml does; else the default."""
-    named = [read_yaml(path).get("recipe") for path in config_files or []]
+    named = [read_yaml(path).get("recipe") for path in config_files]
     return next((str(name) for name in reversed(named) if name), DEFAULT_RECIPE)

@@ -18,14 +18,17 @@ from malgil.data.sources import BUILTIN
 from malgil.evaluation.translation import PairScore, TranslationEvaluator, TranslationScore, score_translations
 from malgil.generation.settings import GenerationSettings
 from malgil.generation.translation import translate_text
-from malgil.models.base import EncoderDecoder
+from malgil.models.base import EncoderDecoder, Model
+from malgil.objectives.base import Assembled
 from malgil.objectives.seq2seq import SequenceToSequence
 from malgil.report.length_chart import length_section
 from malgil.report.run_report import DataFacts
 from malgil.report.words import Words
+from malgil.runs.compared_pairs import ComparedPairs, spread
 from malgil.runs.fit import fit_pairs
 from malgil.runs.recipe import Settings
 from malgil.runs.task import (
+    OfBody,
     Preview,
     Progress,
     ReportSection,
@@ -53,6 +56,7 @@ class TranslationTask(Task):
     """Pairs of texts, of which the first is turned into the second."""
 
     objective_class = SequenceToSequence
+    compared = ComparedPairs()
 
     def open(self, settings: DataSettings) -> PairCorpus:
         return open_pairs(settings)
@@ -96,7 +100,13 @@ class TranslationTask(Task):
             progress=progress,
         )
 
+    def validation_store(
+        self, part: PairPart, tokenizers: Tokenizers, tree: Tree, progress: Progress | None
+    ) -> PairStore:
+        return self.scored_store(part, tokenizers, progress)
+
     def scored_store(self, part: PairPart, tokenizers: Tokenizers, progress: Progress | None = None) -> PairStore:
+        """A part that is to be scored, whole, as tokens."""
         return pair_store(
             part,
             tokenizers.reading,
@@ -137,30 +147,29 @@ class TranslationTask(Task):
             label_smoothing=settings.objective.label_smoothing,
         )
 
-    def evaluator(
-        self, settings: Settings, tokenizers: Tokenizers, store: PairStore, device: torch.device
-    ) -> TranslationEvaluator:
-        precision = scoring_precision(settings, device)
-        return TranslationEvaluator(store, specials_of(tokenizers.target), specials_of(tokenizers.reading), precision)
+    def evaluator(self, settings: Settings, tokenizers: Tokenizers, store: PairStore, device: torch.device) -> OfBody:
+        target, reading = specials_of(tokenizers.target), specials_of(tokenizers.reading)
+        return OfBody(TranslationEvaluator(store, target, reading, scoring_precision(settings, device)))
 
     def figures(self, score: PairScore) -> dict[str, Any]:
         return {"val_loss": score.loss, "val_perplexity": score.perplexity, "val_accuracy": score.accuracy}
 
     def evaluate(
-        self, model: EncoderDecoder, settings: Settings, tokenizers: Tokenizers, part: PairPart, device: torch.device
+        self, assembled: Assembled, settings: Settings, tokenizers: Tokenizers, part: PairPart, device: torch.device
     ) -> dict[str, Any]:
         """Loss and accuracy with the right beginning given, and BLEU and chrF of what the model writes by itself."""
         store = self.scored_store(part, tokenizers)
-        score = self.evaluator(settings, tokenizers, store, device)(model)
+        score: PairScore = self.evaluator(settings, tokenizers, store, device)(assembled)
         beam = {"beam": settings.generation.beam}
-        return score.to_dict() | beam | translated(model, tokenizers, part, settings.generation).to_dict()
+        return score.to_dict() | beam | translated(assembled.body, tokenizers, part, settings.generation).to_dict()
 
     def previews(
-        self, model: EncoderDecoder, tokenizers: Tokenizers, part: PairPart, settings: Settings
+        self, assembled: Assembled, tokenizers: Tokenizers, part: PairPart, settings: Settings
     ) -> list[Preview]:
         """A few sources of the validation part, and what the model makes of them."""
-        sources = [source for source, _ in _spread(list(islice(part.pairs(), PREVIEWED)), PREVIEWS)]
+        sources = [source for source, _ in spread(list(islice(part.pairs(), PREVIEWED)), PREVIEWS)]
         how = replace(settings.generation, samples=1, n_best=1)
+        model: Any = assembled.body
         made = translate_text(model, tokenizers.reading, tokenizers.target, sources, how)
         return [Preview(source, one.text) for source, one in zip(sources, made, strict=True)]
 
@@ -195,16 +204,16 @@ class TranslationTask(Task):
         )
 
     def sections(
-        self, run: Any, model: EncoderDecoder, words: Words, say: Callable[[str], None]
+        self, run: Any, assembled: Assembled, words: Words, say: Callable[[str], None]
     ) -> Sequence[ReportSection]:
         """BLEU by the length of the source, over pairs of the validation part."""
         say(f"translating {min(SHOWN_PAIRS, len(run.validation)):,} pairs of the validation part for the report")
-        score = translated(model, run.tokenizers, run.data.validation, run.settings.generation, SHOWN_PAIRS)
+        score = translated(assembled.body, run.tokenizers, run.data.validation, run.settings.generation, SHOWN_PAIRS)
         return [("lengths", words("by length"), length_section(score, words))]
 
 
 def translated(
-    model: EncoderDecoder,
+    model: Model,
     tokenizers: Tokenizers,
     part: PairPart,
     settings: GenerationSettings,
@@ -213,14 +222,9 @@ def translated(
     """Translate the sources of a part, or of at most so many pairs spread over it, and score the result."""
     pairs = list(part.pairs())
     if most is not None:
-        pairs = _spread(pairs, most)
+        pairs = spread(pairs, most)
     sources, references = [source for source, _ in pairs], [target for _, target in pairs]
+    assert isinstance(model, EncoderDecoder)
     how = replace(settings, samples=1, n_best=1)
     made = translate_text(model, tokenizers.reading, tokenizers.target, sources, how)
     return score_translations(sources, [one.text for one in made], references)
-
-
-def _spread(pairs: list[tuple[str, str]], most: int) -> list[tuple[str, str]]:
-    """At most so many of the pairs, from the middle of as many equal stretches."""
-    count = min(most, len(pairs))
-    return [pairs[(2 * i + 1) * len(pairs) // (2 * count)] for i in range(count)]

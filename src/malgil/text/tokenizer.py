@@ -193,6 +193,15 @@ class Tokenizer:
         encodings = self._backend.encode_batch_fast([clean(text)[0] for text in texts], add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
+    def encode_spans(self, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """The ids of several clean texts (see `clean`), and the stretch (start, stop) of characters behind each id.
+
+        A stretch includes the space that a token begins with. Tokens that spell one character share it; of a syllable
+        or an accented letter that normalisation put together it names the first character alone.
+        """
+        encodings = self._backend.encode_batch(list(texts), add_special_tokens=False)
+        return [(encoding.ids, encoding.offsets) for encoding in encodings]
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of some ids; special tokens add nothing to it.
 

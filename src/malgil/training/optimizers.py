@@ -6,7 +6,8 @@ same to any number of processes and to anybody who reads it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from malgil.errors import CheckpointError
 from malgil.models.base import Model
 from malgil.runtime.device import Precision
+from malgil.training.depth import rate_shares
 from malgil.training.muon import Muon
 from malgil.training.settings import TrainingSettings
 
@@ -22,23 +24,27 @@ from malgil.training.settings import TrainingSettings
 class Optimizers:
     """AdamW, alone or with Muon for the matrices inside blocks.
 
-    Weight decay acts on tensors of two and more dimensions; norms and biases are left alone.
+    Weight decay acts on tensors of two and more dimensions; norms and biases are left alone. Rates fall towards the
+    embeddings where `layer_decay` is below 1, see `training.depth`.
     """
 
     def __init__(self, body: Model, parts: nn.Module, settings: TrainingSettings, precision: Precision) -> None:
         self.names: dict[Tensor, str] = {p: f"body.{n}" for n, p in body.named_parameters() if p.requires_grad}
-        self.names |= {p: f"parts.{n}" for n, p in parts.named_parameters() if p.requires_grad}
-        inside = {p for block in body.blocks() for p in block.parameters() if p.dim() == 2}
+        own = {p: f"parts.{n}" for n, p in parts.named_parameters() if p.requires_grad}
+        self.names |= {p: name for p, name in own.items() if p not in self.names}  # some may share the body's
+        models = [body, *(part for part in parts.children() if isinstance(part, Model))]
+        inside = {p for model in models for block in model.blocks() for p in block.parameters() if p.dim() == 2}
         muon = [p for p in self.names if settings.optimizer == "muon" and p in inside]
         rest = [p for p in self.names if not (settings.optimizer == "muon" and p in inside)]
+        shares = rate_shares(body, settings.layer_decay)
+        self.rate = settings.learning_rate if rest else settings.muon_learning_rate
         self.members: list[torch.optim.Optimizer] = []
         if rest:
-            self.members.append(_adamw(rest, settings))
+            self.members.append(_adamw(rest, settings, shares))
         if muon:
             self.members.append(
                 Muon(
-                    muon,
-                    lr=settings.muon_learning_rate,
+                    _by_rate(muon, settings.muon_learning_rate, shares),
                     momentum=settings.momentum,
                     weight_decay=settings.weight_decay,
                     dtype=precision.dtype,
@@ -53,11 +59,11 @@ class Optimizers:
         return list(self.names)
 
     def set_rate(self, factor: float) -> float:
-        """Scale every group's rate; returns AdamW's."""
+        """Scale every group's rate; returns AdamW's for the heads, the highest."""
         for optimizer in self.members:
             for group in optimizer.param_groups:
                 group["lr"] = group["highest_lr"] * factor
-        return float(self.members[0].param_groups[0]["lr"])
+        return self.rate * factor
 
     def step(self) -> None:
         for optimizer in self.members:
@@ -127,17 +133,25 @@ def gradient_norm(parameters: Iterable[Tensor], clip: float | None) -> Tensor:
     return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
-def _adamw(parameters: list[Tensor], settings: TrainingSettings) -> torch.optim.AdamW:
+def _adamw(parameters: list[Tensor], settings: TrainingSettings, shares: Mapping[Tensor, float]) -> torch.optim.AdamW:
     matrices = [p for p in parameters if p.dim() >= 2]
     vectors = [p for p in parameters if p.dim() < 2]
     groups = [
-        {"params": group, "weight_decay": decay}
-        for group, decay in ((matrices, settings.weight_decay), (vectors, 0.0))
-        if group
+        {**group, "weight_decay": decay}
+        for kind, decay in ((matrices, settings.weight_decay), (vectors, 0.0))
+        for group in _by_rate(kind, settings.learning_rate, shares)
     ]
     fused = all(p.device.type in ("cpu", "cuda") for p in parameters)
     betas = (settings.beta1, settings.beta2)
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, eps=settings.eps, fused=fused)
+
+
+def _by_rate(parameters: list[Tensor], rate: float, shares: Mapping[Tensor, float]) -> list[dict[str, Any]]:
+    """Groups of parameters with the same share of the rate; those without one have all of it."""
+    groups: dict[float, list[Tensor]] = {}
+    for p in parameters:
+        groups.setdefault(shares.get(p, 1.0), []).append(p)
+    return [{"params": members, "lr": rate * share} for share, members in groups.items()]
 
 
 def _like(value: Tensor, parameter: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from malgil.config import setting
-from malgil.errors import ConfigError
+from malgil.errors import ConfigError, InputError
 
 #: the settings that end a run, and their options on the command line
 LIMITS = {"steps": "--steps", "tokens": "--tokens", "epochs": "--epochs", "seconds": "--time"}
@@ -17,6 +17,7 @@ class TrainingSettings:
 
     Raises:
         ConfigError: two kinds of averages of the weights.
+        InputError: nothing that can be frozen.
     """
 
     steps: int | None = setting(None, "stop after this many steps", low=1)
@@ -45,17 +46,34 @@ class TrainingSettings:
     eps: float = setting(1e-8, "AdamW: added to the root of the mean square", above=0)
     momentum: float = setting(0.95, "Muon: decay of the mean gradient", low=0, high=0.9999)
     weight_decay: float = setting(0.1, "decoupled decay of matrices", low=0)
+    layer_decay: float = setting(
+        1.0,
+        "rate of a layer as a share of that of the layer above; heads have all of it, embeddings least",
+        above=0,
+        high=1,
+    )
+    freeze: str | None = setting(
+        None,
+        "what stays as it is: embeddings; a number of layers, counted from the embeddings and frozen with them; body, "
+        "all but heads; none = nothing",
+    )
     clip: float | None = setting(1.0, "largest norm of the gradient; none = no clipping", above=0)
     evaluate_every: int | None = setting(None, "steps between evaluations; none = at the end only", low=1)
     checkpoint_every: int | None = setting(None, "steps between checkpoints; none = at the end only", low=1)
     sample_every: int | None = setting(None, "steps between samples for the report; none = at the end only", low=1)
     log_every: int = setting(10, "steps between lines of metrics.jsonl", low=1)
     patience: int | None = setting(None, "stop after this many evaluations without a better one", low=1)
-    keep: str = setting("best", "weights of the finished run, by validation loss", choices=["best", "last"])
+    keep: str = setting("best", "weights of the finished run, by the figure in watch", choices=["best", "last"])
+    watch: str = setting(
+        "auto", "figure of evaluations by which one is better: val_loss, val_accuracy, ...; auto = that of the task"
+    )
     ema: float | None = setting(
         None, "keep a moving average of the weights with this decay, such as 0.999; none = off", above=0, high=0.999999
     )
     average: int | None = setting(None, "keep the mean of the weights at the last N evaluations; none = off", low=2)
+    start: str | None = setting(
+        None, "the run folder whose body's weights training begins with; `malgil finetune` sets it"
+    )
     seed: int = setting(1337, "of initialisation, data order and dropout", low=0, high=2**31 - 1)
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
     precision: str = setting("auto", "arithmetic; auto = bf16 where it is faster", choices=["auto", "fp32", "bf16"])
@@ -69,4 +87,9 @@ class TrainingSettings:
                 "training.ema and training.average are two ways to average the same weights",
                 f"ema {self.ema:g}, average {self.average}",
                 "set one of them to none",
+            )
+        named = self.freeze in (None, "embeddings", "body")
+        if not named and not (self.freeze or "").isdecimal():
+            raise InputError(
+                f"training.freeze must be none, embeddings, body or a number of layers, not '{self.freeze}'"
             )

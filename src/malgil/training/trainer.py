@@ -29,10 +29,13 @@ from malgil.runtime.device import Precision
 from malgil.training import distributed
 from malgil.training.averaging import Averages
 from malgil.training.checkpoint import Snapshot
+from malgil.training.depth import freeze
 from malgil.training.distributed import World
 from malgil.training.optimizers import Optimizers, copy_into, gradient_norm, whole
 from malgil.training.schedules import rate_factor
+from malgil.training.seeding import seed_dropout
 from malgil.training.settings import TrainingSettings
+from malgil.training.watching import LOSS, Watched
 
 T = TypeVar("T")
 CURE = "lower training.learning_rate, or set training.precision to fp32; checkpoints hold sound weights only"
@@ -40,12 +43,12 @@ CURE = "lower training.learning_rate, or set training.precision to fp32; checkpo
 
 @dataclass
 class Progress:
-    """Where a run stands; what a checkpoint keeps beside tensors."""
+    """Where a run stands; what a checkpoint keeps beside tensors. `best` is the best value of the watched figure."""
 
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
-    best_loss: float | None = None
+    best: float | None = None
     best_step: int | None = None
     worse_in_a_row: int = 0
     #: what the last step measured, while the work that follows a step (evaluation, log, sample) is not done
@@ -67,7 +70,7 @@ class Hooks:
 
     Attributes:
         log: write a line of metrics.
-        evaluate: the validation figures, of which `val_loss` selects; None when there is nothing to evaluate.
+        evaluate: the validation figures, one of which selects; None when there is nothing to evaluate.
         sample: write a preview for the report.
         save: write a checkpoint of `snapshot()`.
         signal: the number of a signal that asks to stop, or 0.
@@ -115,7 +118,8 @@ def step_limit(settings: TrainingSettings, batches: Batches) -> int | None:
 class Trainer:
     """A run's training state and its loop.
 
-    Build it, `restore` a snapshot if the run goes on, then `run`.
+    Build it, `restore` a snapshot if the run goes on, then `run`. The watched figure of evaluations selects the weights
+    to keep, and stops a run early.
     """
 
     assembled: Assembled
@@ -128,10 +132,12 @@ class Trainer:
     world: World
     workers: int
     hooks: Hooks
+    watched: Watched = field(default_factory=Watched)
     progress: Progress = field(default_factory=Progress)
     carry: list[State | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        freeze(self.assembled, self.settings.freeze)
         if self.settings.shard and self.world.size > 1:
             distributed.shard(self.assembled)
         self.optimizers = Optimizers(self.assembled.body, self.assembled.parts, self.settings, self.precision)
@@ -215,7 +221,7 @@ class Trainer:
         totals = self._counts(batches)
         loss = torch.zeros((), device=self.device)
         for slot, batch in enumerate(batches):
-            _seed_dropout(self.device, _mix(settings.seed, progress.step, slot, self.world.rank))
+            seed_dropout(self.device, settings.seed, progress.step, slot, self.world.rank)
             with distributed.accumulating(self.module, slot == len(batches) - 1):
                 loss += self._backward(batch.to(self.device), slot, totals)
         norm = gradient_norm(self.optimizers.parameters, settings.clip)
@@ -255,11 +261,11 @@ class Trainer:
         if self.hooks.evaluate is None:
             return {}
         figures: dict[str, Any] = self.world.agree(self.hooks.evaluate())
-        progress, loss = self.progress, figures["val_loss"]
-        if not math.isfinite(loss):
+        progress, value = self.progress, self.watched.value(figures)
+        if not math.isfinite(figures[LOSS]):
             raise NonFiniteError("the validation loss is not finite", f"step {progress.step}", CURE)
-        if progress.best_loss is None or loss < progress.best_loss:
-            progress.best_loss, progress.best_step, progress.worse_in_a_row = loss, progress.step, 0
+        if self.watched.better(value, progress.best):
+            progress.best, progress.best_step, progress.worse_in_a_row = value, progress.step, 0
         else:
             progress.worse_in_a_row += 1
         return figures
@@ -285,8 +291,8 @@ class Trainer:
         if patience is None or p.worse_in_a_row < patience:
             return ""
         return (
-            f"stopped early at step {p.step}: {p.worse_in_a_row} evaluations in a row without a better validation loss"
-            f" than {p.best_loss:.4f} at step {p.best_step}"
+            f"stopped early at step {p.step}: {p.worse_in_a_row} evaluations in a row without a better"
+            f" {self.watched.spoken}" + ("" if p.best is None else f" than {p.best:.4f} at step {p.best_step}")
         )
 
     def interrupted(self, signal: int) -> Interrupted:
@@ -346,7 +352,8 @@ class Trainer:
         self.load_weights(snapshot.model)
         self.averages.load_state(snapshot.averaging)
         self.optimizers.load_state(snapshot.optimizer)
-        known = {name: snapshot.state[name] for name in vars(self.progress)}
+        state = {"best": snapshot.state.get("best_loss"), **snapshot.state}  # its name while only losses were watched
+        known = {name: state[name] for name in vars(self.progress)}
         self.progress = Progress(**known)
         self._load_carry(snapshot.carry)
 
@@ -391,24 +398,3 @@ class Trainer:
 
 def _due(step: int, every: int | None) -> bool:
     return every is not None and step % every == 0
-
-
-def _seed_dropout(device: torch.device, seed: int) -> None:
-    """Seed the global generator, which is dropout's alone.
-
-    `torch.manual_seed` visits every kind of device there might be, which takes half a millisecond.
-    """
-    torch.default_generator.manual_seed(seed)
-    if device.type != "cpu":
-        torch.get_device_module(device).manual_seed(seed)
-
-
-def _mix(*numbers: int) -> int:
-    """A seed of 63 bits from several numbers (SplitMix64 steps), so that neighbours are unlike."""
-    mixed = 0
-    for number in numbers:
-        mixed = (mixed + number + 0x9E3779B97F4A7C15) & (2**64 - 1)
-        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
-        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
-        mixed ^= mixed >> 31
-    return mixed >> 1

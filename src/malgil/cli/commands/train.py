@@ -1,8 +1,9 @@
-"""Commands that train: recipes, train."""
+"""Commands that train: recipes, train, finetune."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from malgil.cli.app import Float, Int, Paths, app, given
 from malgil.errors import InputError
@@ -95,7 +96,6 @@ def train(
     from malgil.cli.display import LiveDisplay
     from malgil.config import merge, nested
     from malgil.runs import training
-    from malgil.runs.durations import seconds_of
 
     options = {
         "data.paths": ("--data", data or None),
@@ -103,14 +103,9 @@ def train(
         "data.target": ("--target", target or None),
         "data.validation_source": ("--validation-source", validation_source or None),
         "data.validation_target": ("--validation-target", validation_target or None),
-        "training.seconds": ("--time", seconds_of(time) if time is not None else None),
-        "training.steps": ("--steps", steps),
-        "training.tokens": ("--tokens", tokens),
-        "training.epochs": ("--epochs", epochs),
-        "training.seed": ("--seed", seed),
-        "training.device": ("--device", device),
-        "training.threads": ("--threads", threads),
         "data.skip_bad": ("--skip-bad", skip_bad),
+        **_limits(time, steps, tokens, epochs),
+        **_machine(seed, device, threads),
     }
     if dry_run and resume:
         raise InputError("--dry-run and --resume do not go together", fix="leave one of them out")
@@ -120,3 +115,97 @@ def train(
             print(line)
         return
     training.train(recipe, overrides, out=out, config_files=config, resume=resume, display=LiveDisplay())
+
+
+@app.command(sort_key=2, usage="Usage: malgil finetune RUN RECIPE --data PATH... [OPTIONS] [--SECTION.NAME VALUE ...]")
+def finetune(
+    run: Path,
+    recipe: str,
+    /,
+    *,
+    data: Paths = [],  # noqa: B006
+    out: Path | None = None,
+    time: str | None = None,
+    steps: Int = None,
+    tokens: Int = None,
+    epochs: Float = None,
+    config: list[Path] = [],  # noqa: B006
+    seed: Int = None,
+    device: str | None = None,
+    threads: Int = None,
+    skip_bad: Int = None,
+    dry_run: bool = False,
+) -> None:
+    """Train on labelled data, beginning with the encoder of a run.
+
+    The model, its weights and the tokenizer are those of RUN, everything else is RECIPE's.
+    `malgil train --resume --out DIR` goes on with it.
+
+    Parameters
+    ----------
+    run
+        The folder of the run to begin with: bert, roberta, modernbert, ... or an imported one.
+    recipe
+        What to train: classify, similarity, tag, answer or embed; `malgil recipes RECIPE` lists its settings.
+    data
+        Files, folders, globs, or "builtin": labelled texts as csv, tsv, jsonl or parquet, and what the recipe reads.
+    out
+        The run folder to make; by default runs/<recipe>-<date>-<n>.
+    time
+        How long, such as 90s, 5m or 1h30m: time for data and optimisation.
+    steps
+        How many steps.
+    tokens
+        How many tokens.
+    epochs
+        How many passes over the data.
+    config
+        A YAML file of settings; may be given again.
+    seed
+        Of new layers, data order and dropout.
+    device
+        auto, cpu, cuda, cuda:N or mps.
+    threads
+        CPU threads; by default all cores.
+    skip_bad
+        How many malformed rows to skip before giving up.
+    dry_run
+        Print the parameters, memory and time it expects, and stop.
+    """
+    from malgil.cli.display import LiveDisplay
+    from malgil.config import merge, nested
+    from malgil.runs import training
+
+    options = {
+        "data.paths": ("--data", data or None),
+        "data.skip_bad": ("--skip-bad", skip_bad),
+        **_limits(time, steps, tokens, epochs),
+        **_machine(seed, device, threads),
+    }
+    overrides = merge(nested(given.values), nested(given.options(options)))
+    if dry_run:
+        display = LiveDisplay()
+        for line in training.dry_run(recipe, overrides, config_files=config, display=display, start=run).lines():
+            print(line)
+        return
+    training.train(recipe, overrides, out=out, config_files=config, display=LiveDisplay(), start=run)
+
+
+def _limits(time: str | None, steps: Any, tokens: Any, epochs: Any) -> dict[str, tuple[str, Any]]:
+    """The short options of what ends a run, by the names of their settings."""
+    from malgil.runs.durations import seconds_of
+
+    return {
+        "training.seconds": ("--time", seconds_of(time) if time is not None else None),
+        "training.steps": ("--steps", steps),
+        "training.tokens": ("--tokens", tokens),
+        "training.epochs": ("--epochs", epochs),
+    }
+
+
+def _machine(seed: Any, device: str | None, threads: Any) -> dict[str, tuple[str, Any]]:
+    return {
+        "training.seed": ("--seed", seed),
+        "training.device": ("--device", device),
+        "training.threads": ("--threads", threads),
+    }

@@ -200,6 +200,46 @@ def translate(
     write_translations(loaded, lines, chosen, batch=batch, as_json=json)
 
 
+@app.command(sort_key=5)
+def predict(
+    run: Path | None = None,
+    /,
+    *,
+    batch: int | None = None,
+    precision: str = "fp32",
+    device: str | None = None,
+    threads: Int = None,
+) -> None:
+    """Label texts: a line of standard input, a JSON line of standard output.
+
+    A line is a text, or a JSON object with "text" and, for pairs, "pair" (for answers "question" and "context").
+    It comes back with what was found: label and probabilities, labels, score, entities, or answer.
+
+    Parameters
+    ----------
+    run
+        The run folder; the newest run where it is left out.
+    batch
+        Lines that are read and labelled together; by default 1,024 of a file, and each line by itself where input
+        comes as it is written.
+    precision
+        fp32; bf16 is faster where a machine has it, and auto takes it there. In fp32 what is found in a line does not
+        depend on the lines beside it.
+    device
+        auto, cpu, cuda, cuda:N or mps.
+    threads
+        CPU threads; by default all cores.
+    """
+    import sys
+
+    from malgil.cli.writing import write_predictions
+    from malgil.runs.run import load
+
+    given.only()
+    loaded = load(run, **machine(device, threads))
+    write_predictions(loaded, None if sys.stdin is None else sys.stdin.buffer, batch=batch, precision=precision)
+
+
 @app.command(sort_key=6)
 def attention(
     run: Path,
@@ -208,6 +248,7 @@ def attention(
     *,
     out: Path,
     target: str | None = None,
+    pair: str | None = None,
     png: Path | None = None,
     device: str | None = None,
     threads: Int = None,
@@ -224,6 +265,8 @@ def attention(
         The page to write, an HTML file.
     target
         Pairs: read this translation instead of the model's own.
+    pair
+        Encoders: a second text to read with the first.
     png
         Also write a picture of the first map to this file.
     device
@@ -235,4 +278,4 @@ def attention(
 
     given.only()
     loaded = load(run, **machine(device, threads))
-    print(loaded.write_attention(text, out, target=target, png=png))
+    print(loaded.write_attention(text, out, target=target, pair=pair, png=png))

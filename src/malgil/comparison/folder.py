@@ -1,0 +1,100 @@
+"""A comparison is a folder; here is what lies where.
+
+DIR/  plan.json  tokenizer.json  compare.json  report.html
+      runs/RECIPE-SEED/...        a run each, as `malgil train` leaves it, and job.json: what was measured of it
+      tuning/RECIPE-xFACTOR/...   the trials of learning rates
+      jobs/NAME.json, NAME.log    what a process was told, and what it said
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from malgil.config import Tree
+from malgil.errors import CheckpointError, InputError
+from malgil.runs.folder import RUNS
+from malgil.runtime.files import atomic_write
+
+PLAN = "plan.json"
+
+
+class ComparisonFolder:
+    """The files of a comparison.
+
+    Args:
+        path: the folder; it need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.plan = path / PLAN
+        self.tokenizer = path / "tokenizer.json"
+        self.source_tokenizer = path / "source_tokenizer.json"
+        self.table = path / "compare.json"
+        self.report = path / "report.html"
+        self.jobs = path / "jobs"
+
+    def read_plan(self) -> Tree:
+        """What was planned.
+
+        Raises:
+            CheckpointError: there is no comparison, or its plan is damaged.
+        """
+        plan = read_json(self.plan)
+        if plan is None:
+            raise CheckpointError(
+                f"no comparison here: {PLAN} is missing or damaged", str(self.path), "begin one without --resume"
+            )
+        return plan
+
+    def write_plan(self, plan: Tree) -> None:
+        """Write the plan, whole or not at all."""
+        write_json(self.plan, plan)
+
+
+def read_json(path: Path) -> Tree | None:
+    """A JSON object; None where there is none."""
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return tree if isinstance(tree, dict) else None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Whole or not at all."""
+    atomic_write(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+
+
+def new_comparison(out: Path | None) -> ComparisonFolder:
+    """The folder of a new comparison: `out`, or runs/compare-<date>-<n> with the first free number.
+
+    Raises:
+        InputError: `out` exists and is not empty.
+    """
+    if out is not None:
+        if out.is_file() or (out.is_dir() and any(not p.name.startswith(".") for p in out.iterdir())):
+            fix = "name another folder with --out, or go on with that comparison by --resume"
+            raise InputError(f"{out} exists already", fix=fix)
+        return ComparisonFolder(out)
+    number = 1
+    while (path := RUNS / f"compare-{date.today():%Y%m%d}-{number}").exists():
+        number += 1
+    return ComparisonFolder(path)
+
+
+def newest_comparison(root: Path = RUNS) -> ComparisonFolder:
+    """The newest comparison under runs/.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    plans = sorted(root.glob(f"*/{PLAN}"), key=lambda path: path.stat().st_mtime)
+    if not plans:
+        raise CheckpointError(
+            "no comparison was named and there is none in runs/", fix="name it with --out, or begin one"
+        )
+    return ComparisonFolder(plans[-1].parent)

@@ -1,0 +1,185 @@
+"""Classification: -log p(label | text), the labels' scores a linear layer on one vector of the text.
+
+    one label       log softmax over the labels, taken at the right one            Devlin et al. 2019, section 4.1
+    several         a sigmoid a label, each a yes or no of its own, summed         targets (B, L) of 0 and 1
+
+The vector is the mean over the tokens' or what stands for the first one's (`objectives.texts`); a second text stands
+in the same row. With balanced weights a text counts n / (labels x n of its label): rare labels more, 1 on average.
+With label smoothing (Szegedy et al. 2016, section 7) the target is a distribution, as for `seq2seq`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from malgil.data.epochs import Int64s
+from malgil.data.label_records import Labelled
+from malgil.data.label_store import LabelStore
+from malgil.errors import DataError
+from malgil.models.base import Encoder, Model, State
+from malgil.objectives.base import Assembled, Batches, BatchPlan, Objective
+from malgil.objectives.texts import RecordBatches, TextHead, Texts, collate_texts, freeze_unread, text_vectors
+
+#: the name of the head among the parts
+HEAD = "labels"
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LabelBatch:
+    """Rows of texts.
+
+    Attributes:
+        texts: B rows.
+        targets: (B, L) float32, the share of each label: 1 for a right one, 0 for others.
+        weights: (B, L) float32, what each counts; None: all 1.
+        count: how many rows count: B or 0.
+    """
+
+    texts: Texts
+    targets: Tensor
+    weights: Tensor | None
+    count: int
+
+    def to(self, device: torch.device) -> LabelBatch:
+        weights = None if self.weights is None else self.weights.to(device)
+        return replace(self, texts=self.texts.to(device), targets=self.targets.to(device), weights=weights)
+
+
+def collate_labels(store: LabelStore[Labelled], targets: Floats, weights: Floats | None, rows: Int64s) -> LabelBatch:
+    """Some records as one batch.
+
+    Args:
+        targets, weights: (records, L) of the whole store.
+        rows: the numbers of the records.
+    """
+    return LabelBatch(
+        texts=collate_texts(store, rows),
+        targets=torch.from_numpy(targets[rows]),
+        weights=None if weights is None else torch.from_numpy(weights[rows]),
+        count=len(rows),
+    )
+
+
+class Classification(Objective[LabelBatch]):
+    """-log p(labels), summed over texts.
+
+    Args:
+        labels: their names, in the order of their numbers.
+        several: whether a text may have several of them, or none.
+        pooling: see `objectives.texts.text_vectors`.
+        dropout: on the vectors that the head reads.
+        smoothing: probability that is shared among all labels; of several, between yes and no.
+        balanced: whether rare labels count more.
+    """
+
+    requires = Encoder
+    terms: ClassVar[dict[str, float]] = {"labels": 1.0}
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        *,
+        several: bool = False,
+        pooling: str = "mean",
+        dropout: float = 0.0,
+        smoothing: float = 0.0,
+        balanced: bool = False,
+    ) -> None:
+        self.labels, self.several, self.pooling = tuple(labels), several, pooling
+        self.dropout, self.smoothing, self.balanced = dropout, smoothing, balanced
+
+    def parts(self, body: Model) -> dict[str, nn.Module]:
+        return {HEAD: TextHead(body.d_model, len(self.labels), self.dropout)}
+
+    def begin(self, body: Model) -> None:
+        freeze_unread(body, partial(text_vectors, pooling=self.pooling))
+
+    def training_batches(self, store: LabelStore[Labelled], body: Model, length: int, plan: BatchPlan) -> Batches:
+        """Batches of whole records; `length` cuts nothing, the store did.
+
+        Raises:
+            DataError: a label that is not among the objective's.
+        """
+        targets = self.targets(store.records)
+        weights = balanced_weights(targets, several=self.several) if self.balanced else None
+        return RecordBatches(store.lengths, partial(collate_labels, store, targets, weights), plan)
+
+    def targets(self, records: Sequence[Labelled]) -> Floats:
+        """(records, L): 1 where a record has the label.
+
+        Raises:
+            DataError: a label that is not among the objective's, or several of one text where it has one.
+        """
+        numbers = {name: number for number, name in enumerate(self.labels)}
+        targets = np.zeros((len(records), len(numbers)), dtype=np.float32)
+        for row, record in enumerate(records):
+            if not self.several and len(record.labels) != 1:
+                raise DataError(
+                    f"{len(record.labels)} labels of a text where each has one",
+                    f"'{record.text[:40]}'",
+                    "give one label a text, or train with --objective.several-labels true",
+                )
+            for name in record.labels:
+                if name not in numbers:
+                    raise DataError(
+                        f"label '{name}' is not among those of the model", f"'{record.text[:40]}'", known(self.labels)
+                    )
+                targets[row, numbers[name]] = 1
+        return targets
+
+    def counts(self, batch: LabelBatch) -> dict[str, int]:
+        return {"labels": batch.count}
+
+    def loss(self, model: Assembled, batch: LabelBatch, carry: State | None) -> tuple[dict[str, Tensor], State | None]:
+        losses = self.nll(self.logits(model, batch.texts), batch.targets, batch.weights, self.smoothing)
+        return {"labels": losses[: batch.count].sum()}, None
+
+    def logits(self, model: Assembled, texts: Texts) -> Tensor:
+        """(B, L) in fp32: scores of the labels of texts."""
+        logits: Tensor = model.parts[HEAD](text_vectors(model.body, texts, self.pooling))
+        return logits.float()
+
+    def nll(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
+        """(B,): -log p of the right labels (B, L), in nats; of several labels the sum over all of them."""
+        if self.several:
+            smoothed = targets * (1 - smoothing) + smoothing / 2
+            return F.binary_cross_entropy_with_logits(logits, smoothed, weight=weights, reduction="none").sum(1)
+        smoothed = targets * (1 - smoothing) + smoothing / targets.shape[1]
+        losses = -(smoothed * logits.log_softmax(1)).sum(1)
+        return losses if weights is None else losses * weights[:, 0]
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """(B, L): of one label a text they add up to 1."""
+        return logits.sigmoid() if self.several else logits.softmax(1)
+
+
+def balanced_weights(targets: Floats, *, several: bool) -> Floats:
+    """(records, L): n / (L n_k) for a text of label k (King & Zeng 2001), in every column; 1 on average.
+
+    Of several labels each is a yes and a no by itself, with n / (2 n_yes) and n / (2 n_no).
+    """
+    n, n_labels = targets.shape
+    found = np.maximum(targets.sum(0), 1)
+    if several:
+        weights = np.where(targets == 1, n / (2 * found), n / (2 * np.maximum(n - targets.sum(0), 1)))
+    else:
+        met = int((targets.sum(0) > 0).sum())
+        weights = np.repeat((targets @ (n / (met * found)))[:, None], n_labels, axis=1)
+    rounded: Floats = weights.astype(np.float32)
+    return rounded
+
+
+def known(labels: Sequence[str]) -> str:
+    """What to do about a label that is unknown."""
+    shown = ", ".join(labels[:8]) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
+    return f"it knows {shown}"

@@ -1,0 +1,38 @@
+"""What a program gives for texts and paths, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from malgil.errors import InputError
+
+
+def given_text(value: Any) -> str:
+    """A text.
+
+    Raises:
+        InputError: anything else.
+    """
+    if not isinstance(value, str):
+        raise InputError(f"a text must be a str, not of type {type(value).__name__}", "", "give one text at a time")
+    return value
+
+
+def given_texts(values: Any) -> Iterator[str]:
+    """Each as it comes; a single text is refused, as nobody means its characters.
+
+    Raises:
+        InputError: no texts, or one that is none.
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InputError(f"texts must be a list, not of type {type(values).__name__}", "", "write [text] for one")
+    yield from map(given_text, values)
+
+
+def given_paths(paths: str | Path | Sequence[str | Path] | None) -> list[str]:
+    """One path, several, or none."""
+    if paths is None:
+        return []
+    return [str(paths)] if isinstance(paths, (str, Path)) else [str(path) for path in paths]
