@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,45 @@ def run_json(command: list[str], threads: int, cpus: str | None = None) -> dict[
     """The JSON object in the last line that a child prints."""
     result: dict[str, Any] = json.loads(run(command, threads, cpus).strip().splitlines()[-1])
     return result
+
+
+def timing_arguments(parser: ArgumentParser, *, steps: int, peer: str) -> None:
+    """The options of benchmarks that time so many training steps against a peer's.
+
+    Args:
+        peer: the package that the peer's Python has.
+    """
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--cpus", help="pin to these processors")
+    parser.add_argument("--clock", default="wall", choices=["wall", "cpu"], help="of the wall, or of the processor")
+    parser.add_argument("--peer-python", default=sys.executable, help=f"the Python that has {peer}")
+    parser.add_argument("--measure", type=Path, help="for the process that is timed: the folder with what it reads")
+
+
+def trainer_of(objective: Any, model: Any, batches: Any, settings: Any) -> Any:
+    """A trainer on the CPU that neither evaluates nor saves, in the precision that a run would have."""
+    import torch
+
+    from malgil.objectives.base import Assembled
+    from malgil.runtime.device import resolve_precision
+    from malgil.training.distributed import World
+    from malgil.training.trainer import Hooks, Limits, Trainer
+
+    device = torch.device("cpu")
+    return Trainer(
+        assembled=Assembled(model, objective.parts(model)),
+        objective=objective,
+        batches=batches,
+        settings=settings,
+        limits=Limits(steps=settings.steps),
+        device=device,
+        precision=resolve_precision("auto", device),
+        world=World(),
+        workers=0,
+        hooks=Hooks(),
+    )
 
 
 def clock(name: str) -> Callable[[], float]:

@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import PEERS, data, machine, run_json, table
+from common import PEERS, data, machine, run_json, table, trainer_of
 
 FILES = ("lm/war-and-peace.txt", "lm/wikitext2.valid.txt", "lm/tinyshakespeare.txt")
 STRETCH = 5000
@@ -35,12 +35,10 @@ def measure(train_ids: Path, held_ids: Path, threads: int, steps: int) -> None:
     from malgil.models import build_model
     from malgil.models.base import CausalLM, count_parameters
     from malgil.models.rnn_lm import RNNLMConfig
-    from malgil.objectives.base import Assembled, BatchPlan, Specials
+    from malgil.objectives.base import BatchPlan, Specials
     from malgil.objectives.causal_lm import CausalLanguageModelling
-    from malgil.runtime.device import Precision, prepare_cpu, resolve_precision
-    from malgil.training.distributed import World
+    from malgil.runtime.device import Precision, prepare_cpu
     from malgil.training.settings import TrainingSettings
-    from malgil.training.trainer import Hooks, Limits, Trainer
 
     class Store:
         """The part of a token store that streams read, over ids that both sides share."""
@@ -57,7 +55,6 @@ def measure(train_ids: Path, held_ids: Path, threads: int, steps: int) -> None:
             return self.tokens[start:stop].astype(np.int64), np.zeros(stop - start, dtype=bool)
 
     prepare_cpu(threads)
-    device = torch.device("cpu")
     torch.manual_seed(0)
     model = build_model("rnn_lm", RNNLMConfig(d_model=200, max_len=T, dropout=DROPOUT, output_bias=True), VOCAB)
     assert isinstance(model, CausalLM)
@@ -72,18 +69,8 @@ def measure(train_ids: Path, held_ids: Path, threads: int, steps: int) -> None:
         weight_decay=0.0,
         beta2=0.999,
     )
-    trainer = Trainer(
-        assembled=Assembled(model, {}),
-        objective=objective,
-        batches=objective.training_batches(Store(train_ids), model, T, BatchPlan(BATCH)),  # type: ignore[arg-type]
-        settings=settings,
-        limits=Limits(steps=steps),
-        device=device,
-        precision=resolve_precision("auto", device),
-        world=World(),
-        workers=0,
-        hooks=Hooks(),
-    )
+    batches = objective.training_batches(Store(train_ids), model, T, BatchPlan(BATCH))  # type: ignore[arg-type]
+    trainer = trainer_of(objective, model, batches, settings)
     model.train()
     started = time.perf_counter()
     for step in range(steps):

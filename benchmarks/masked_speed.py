@@ -24,7 +24,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from common import PEERS, clock, machine, run_json, table
+from common import PEERS, clock, machine, run_json, table, timing_arguments, trainer_of
 from labelled import paragraphs, write_texts
 
 SIZE = {"n_layers": 4, "n_heads": 4, "d_model": 256, "max_len": 128, "dropout": 0.1}
@@ -99,32 +99,19 @@ def measure(folder: Path, threads: int, steps: int, timer: str) -> None:
     import torch
 
     from malgil.models.base import count_parameters
-    from malgil.objectives.base import Assembled
     from malgil.objectives.masked_lm import MaskedLanguageModelling
-    from malgil.runtime.device import prepare_cpu, resolve_precision
-    from malgil.training.distributed import World
+    from malgil.runtime.device import prepare_cpu
     from malgil.training.settings import TrainingSettings
-    from malgil.training.trainer import Hooks, Limits, Trainer
 
     prepare_cpu(threads)
-    device, made = torch.device("cpu"), batches(folder)
+    made = batches(folder)
     model = model_of(made.masking.vocabulary.goes_on.size)
-    assembled, objective = Assembled(model, {}), MaskedLanguageModelling(made.masking)
+    objective = MaskedLanguageModelling(made.masking)
     objective.begin(model)
-    trainer = Trainer(
-        assembled=assembled,
-        objective=objective,
-        batches=made,
-        settings=TrainingSettings(
-            steps=steps, batch_size=ROWS, warmup=RISE, schedule="constant", beta2=0.98, weight_decay=0.01
-        ),
-        limits=Limits(steps=steps),
-        device=device,
-        precision=resolve_precision("auto", device),
-        world=World(),
-        workers=0,
-        hooks=Hooks(),
+    settings = TrainingSettings(
+        steps=steps, batch_size=ROWS, warmup=RISE, schedule="constant", beta2=0.98, weight_decay=0.01
     )
+    trainer = trainer_of(objective, model, made, settings)
     model.train()
     now, tokens, started, losses = clock(timer), 0, 0.0, []
     for step in range(steps):
@@ -137,7 +124,7 @@ def measure(folder: Path, threads: int, steps: int, timer: str) -> None:
     model.eval()
     held = [made(step)[0] for step in range(steps, steps + HELD)]
     with torch.no_grad():
-        nll = sum(float(objective.loss(assembled, batch, None)[0]["mlm"]) for batch in held)
+        nll = sum(float(objective.loss(trainer.assembled, batch, None)[0]["mlm"]) for batch in held)
     count = sum(len(batch.targets) for batch in held)
     facts = {"precision": trainer.precision.name, "parameters": count_parameters(model)}
     late = losses[len(losses) // 2 :]
@@ -147,13 +134,7 @@ def measure(folder: Path, threads: int, steps: int, timer: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--cpus", help="pin to these processors")
-    parser.add_argument("--clock", default="wall", choices=["wall", "cpu"], help="of the wall, or of the processor")
-    parser.add_argument("--peer-python", default=sys.executable, help="the Python that has transformers")
-    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    timing_arguments(parser, steps=60, peer="transformers")
     options = parser.parse_args()
     if options.measure:
         measure(options.measure, options.threads, options.steps, options.clock)

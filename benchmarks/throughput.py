@@ -16,7 +16,7 @@ import statistics
 import sys
 import time
 
-from common import PEERS, machine, run_json, table
+from common import PEERS, machine, run_json, table, trainer_of
 
 SIZE = {"n_layers": 6, "n_heads": 6, "d_model": 384, "max_len": 256}
 
@@ -28,17 +28,13 @@ def measure(threads: int, batch_size: int, steps: int, vocab: int) -> None:
     from malgil.models import build_model
     from malgil.models.base import count_parameters
     from malgil.models.gpt2 import GPT2Config
-    from malgil.objectives.base import Assembled, Specials
+    from malgil.objectives.base import Specials
     from malgil.objectives.causal_lm import CausalLanguageModelling, TokenBatch
     from malgil.runs.prepare import matrix_rate
-    from malgil.runtime.device import Precision, prepare_cpu, resolve_precision
-    from malgil.training.distributed import World
+    from malgil.runtime.device import Precision, prepare_cpu
     from malgil.training.settings import TrainingSettings
-    from malgil.training.trainer import Hooks, Limits, Trainer
 
     prepare_cpu(threads)
-    device = torch.device("cpu")
-    precision = resolve_precision("auto", device)
     torch.manual_seed(0)
     config = GPT2Config(**SIZE)
     model = build_model("gpt2", config, vocab)
@@ -52,18 +48,7 @@ def measure(threads: int, batch_size: int, steps: int, vocab: int) -> None:
             ids = torch.randint(vocab, (batch_size, config.max_len + 1), generator=torch.Generator().manual_seed(step))
             return [TokenBatch(ids[:, :-1], ids[:, 1:], ids[:, 1:].numel())]
 
-    trainer = Trainer(
-        assembled=Assembled(model, {}),
-        objective=CausalLanguageModelling(Specials(0, 0)),
-        batches=Batches(),
-        settings=settings,
-        limits=Limits(steps=steps),
-        device=device,
-        precision=precision,
-        world=World(),
-        workers=0,
-        hooks=Hooks(),
-    )
+    trainer = trainer_of(CausalLanguageModelling(Specials(0, 0)), model, Batches(), settings)
     times = []
     for step in range(steps):
         batch = trainer.batches(step)
@@ -75,12 +60,12 @@ def measure(threads: int, batch_size: int, steps: int, vocab: int) -> None:
     n = count_parameters(model) - config.max_len * config.d_model
     flops = tokens * (6 * n + 12 * config.n_layers * config.d_model * config.max_len)
     seconds = statistics.median(times[2:])
-    limit = matrix_rate(device, Precision("bf16"))
+    limit = matrix_rate(torch.device("cpu"), Precision("bf16"))
     print(
         json.dumps(
             {
                 "tokens_per_second": tokens / seconds,
-                "precision": precision.name,
+                "precision": trainer.precision.name,
                 "vocab": vocab,
                 "share": flops / seconds / limit,
                 "limit": limit,

@@ -22,7 +22,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from common import PEERS, clock, data, machine, run_json, table
+from common import PEERS, clock, data, machine, run_json, table, timing_arguments, trainer_of
 
 SIZE = {"n_layers": 3, "n_heads": 4, "d_model": 256, "d_ff": 1024, "dropout": 0.1, "max_len": 128}
 VOCAB, BATCH_TOKENS, SMOOTHING, WARM = 8000, 2500, 0.1, 8
@@ -72,34 +72,22 @@ def measure(folder: Path, threads: int, steps: int, timer: str) -> None:
     from malgil.models import build_model
     from malgil.models.base import count_parameters
     from malgil.models.transformer import TransformerConfig
-    from malgil.objectives.base import Assembled, BatchPlan, Specials
+    from malgil.objectives.base import BatchPlan, Specials
     from malgil.objectives.seq2seq import SequenceToSequence
-    from malgil.runtime.device import prepare_cpu, resolve_precision
+    from malgil.runtime.device import prepare_cpu
     from malgil.text.tokenizer import Tokenizer
-    from malgil.training.distributed import World
     from malgil.training.settings import TrainingSettings
-    from malgil.training.trainer import Hooks, Limits, Trainer
 
     prepare_cpu(threads)
-    device = torch.device("cpu")
     torch.manual_seed(0)
     tokenizer = Tokenizer.load(folder / TOKENIZER)
     model = build_model("transformer", TransformerConfig(**SIZE), tokenizer.vocab_size)
     specials = Specials(tokenizer.begin_id, tokenizer.end_id)
     objective = SequenceToSequence(specials, label_smoothing=SMOOTHING)
     plan = BatchPlan(1, batch_tokens=BATCH_TOKENS)
-    trainer = Trainer(
-        assembled=Assembled(model, {}),
-        objective=objective,
-        batches=objective.training_batches(store(tokenizer), model, SIZE["max_len"], plan),
-        settings=TrainingSettings(steps=steps, batch_tokens=BATCH_TOKENS, beta2=0.98, weight_decay=0.0),
-        limits=Limits(steps=steps),
-        device=device,
-        precision=resolve_precision("auto", device),
-        world=World(),
-        workers=0,
-        hooks=Hooks(),
-    )
+    settings = TrainingSettings(steps=steps, batch_tokens=BATCH_TOKENS, beta2=0.98, weight_decay=0.0)
+    batches = objective.training_batches(store(tokenizer), model, SIZE["max_len"], plan)
+    trainer = trainer_of(objective, model, batches, settings)
     model.train()
     now, tokens, started = clock(timer), 0, 0.0
     for step in range(steps):
@@ -115,13 +103,7 @@ def measure(folder: Path, threads: int, steps: int, timer: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--cpus", help="pin to these processors")
-    parser.add_argument("--clock", default="wall", choices=["wall", "cpu"], help="of the wall, or of the processor")
-    parser.add_argument("--peer-python", default=sys.executable, help="the Python that has joeynmt")
-    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    timing_arguments(parser, steps=40, peer="joeynmt")
     options = parser.parse_args()
     if options.measure:
         measure(options.measure, options.threads, options.steps, options.clock)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-import torch.nn.functional as F
+from case_tools import VOCAB, padded, shake
 from torch import Tensor
 
 from malgil.models import FAMILIES, build_model, family
 from malgil.models.base import EncoderDecoder, Memory
 
-VOCAB = 23
 SOURCE_VOCAB = 29
 _RNN = {"n_layers": 2, "d_model": 11, "d_hidden": 13}
 _ATTENTION = {"n_layers": 2, "n_heads": 3, "d_model": 18, "d_ff": 21, "max_len": 19}
@@ -65,22 +63,7 @@ def fresh(case: str, source_vocab: int | None = None, **changed: Any) -> Encoder
 
 def shaken(case: str, **changed: Any) -> EncoderDecoder:
     """The model with weights far from their start, so that gains, biases and attention all matter."""
-    model = fresh(case, **changed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.3)
-    return model
-
-
-def random_tokens(*shape: int) -> Tensor:
-    return torch.randint(0, VOCAB, shape)
-
-
-def padded(rows: list[Tensor], filler: int = 0) -> tuple[Tensor, Tensor]:
-    """Rows of different lengths as (B, T), and which tokens are real."""
-    length = max(len(row) for row in rows)
-    tokens = torch.stack([F.pad(row, (0, length - len(row)), value=filler) for row in rows])
-    return tokens, torch.stack([torch.arange(length) < len(row) for row in rows])
+    return shake(fresh(case, **changed))
 
 
 def encoded(model: EncoderDecoder, sources: list[Tensor], filler: int = 0) -> Memory:

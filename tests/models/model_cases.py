@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
+from case_tools import VOCAB, shake
 
 from malgil.models import FAMILIES, build_model, family
 from malgil.models.base import CausalLM, Model
 
-VOCAB = 23
 _ATTENTION = {"n_layers": 2, "max_len": 19}
 _GPT2 = {**_ATTENTION, "n_heads": 3, "d_model": 15}
 _LLAMA = {**_ATTENTION, "n_heads": 6, "d_model": 24, "d_ff": 17}
@@ -57,12 +56,4 @@ def fresh(case: str, **changed: Any) -> Model:
 
 def shaken(case: str, **changed: Any) -> Model:
     """The model with weights far from their start, so that gains, biases and attention all matter."""
-    model = fresh(case, **changed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.3)
-    return model
-
-
-def random_tokens(*shape: int) -> torch.Tensor:
-    return torch.randint(0, VOCAB, shape)
+    return shake(fresh(case, **changed))

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from model_cases import ATTENTION_CASES, CASES, RECURRENT_CASES, VOCAB, fresh, random_tokens, shaken
+from case_tools import VOCAB, random_tokens
+from model_cases import ATTENTION_CASES, CASES, RECURRENT_CASES, fresh, shaken
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 

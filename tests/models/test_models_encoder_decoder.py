@@ -8,18 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from encoder_decoder_cases import (
-    CASES,
-    SEPARABLE_CASES,
-    SOURCE_VOCAB,
-    VOCAB,
-    alone,
-    encoded,
-    fresh,
-    padded,
-    random_tokens,
-    shaken,
-)
+from case_tools import VOCAB, padded, random_tokens
+from encoder_decoder_cases import CASES, SEPARABLE_CASES, SOURCE_VOCAB, alone, encoded, fresh, shaken
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 

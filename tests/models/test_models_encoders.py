@@ -9,18 +9,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from encoder_cases import (
-    ATTENTION_CASES,
-    CASES,
-    RECURRENT_CASES,
-    VOCAB,
-    alone,
-    fresh,
-    packed,
-    padded,
-    random_tokens,
-    shaken,
-)
+from case_tools import VOCAB, padded, random_tokens
+from encoder_cases import ATTENTION_CASES, CASES, RECURRENT_CASES, alone, fresh, packed, shaken
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from encoder_decoder_cases import encoded, padded, random_tokens, shaken
+from case_tools import padded, random_tokens
+from encoder_decoder_cases import encoded, shaken
 from torch import Tensor, nn
 
 from malgil.errors import ConfigError, ContextLengthError

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from pretraining_cases import LENGTH, SMALL, encoder, make_store, make_tokenizer
+from pretraining_cases import LENGTH, SMALL, encoder
 
 from malgil.data.store import TokenStore
 from malgil.errors import ConfigError
@@ -19,16 +19,6 @@ from malgil.objectives.distillation import Distillation, soft_loss, start_from
 from malgil.objectives.masking import Masking
 from malgil.text.tokenizer import Tokenizer
 from malgil.text.words import Vocabulary
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    return make_tokenizer()
-
-
-@pytest.fixture(scope="module")
-def store(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> TokenStore:
-    return make_store(tokenizer, tmp_path_factory.mktemp("texts"))
 
 
 def distillation(teacher: Encoder, tokenizer: Tokenizer, temperature: float = 2.0) -> Distillation:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from pretraining_cases import LENGTH, encoder, make_store, make_tokenizer, restored
+from pretraining_cases import LENGTH, encoder, restored
 from torch import Tensor
 
 from malgil.data.store import TokenStore
@@ -22,16 +22,6 @@ from malgil.text.tokenizer import Tokenizer
 from malgil.text.words import Vocabulary
 
 NARROW: dict[str, Any] = {"n_heads": 1, "d_model": 5, "pooler": False}
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    return make_tokenizer()
-
-
-@pytest.fixture(scope="module")
-def store(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> TokenStore:
-    return make_store(tokenizer, tmp_path_factory.mktemp("texts"))
 
 
 def made(tokenizer: Tokenizer, name: str = "bert", **changed: Any) -> tuple[ReplacedTokenDetection, Assembled]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from pretraining_cases import LENGTH, SMALL, encoder, make_store, make_tokenizer, restored, texts
+from pretraining_cases import LENGTH, SMALL, encoder, make_store, restored, texts
 from torch import Tensor
 
 from malgil.data.loader import Loader
@@ -29,16 +29,6 @@ from malgil.text.tokenizer import Tokenizer
 from malgil.text.words import Vocabulary
 
 OBJECTIVES: list[type[MaskedPairs]] = [NextSentencePrediction, SentenceOrderPrediction]
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    return make_tokenizer()
-
-
-@pytest.fixture(scope="module")
-def store(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> TokenStore:
-    return make_store(tokenizer, tmp_path_factory.mktemp("texts"))
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from run_cases import ENGLISH, KOREAN, Recorder, bits, overrides, resumed, trained
+from run_cases import ENGLISH, KOREAN, CutAt, PowerCut, Recorder, bits, overrides, resumed, trained
 from run_processes import arguments, run_pair
 
 from malgil.errors import ConfigError, InputError, NotFoundError
@@ -19,18 +18,6 @@ from malgil.runs.prepare import prepare
 from malgil.runs.recipe import compose
 from malgil.runs.run import Run
 from malgil.runs.training import train
-
-
-class PowerCut(Exception):  # noqa: N818
-    """Ends a run as abruptly as one process can do it to itself."""
-
-
-class Cut(Recorder):
-    """Breaks a run off after its fifth step."""
-
-    def progress(self, progress: Any, report: Any, share: float) -> None:
-        if progress.step == 5:
-            raise PowerCut
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +94,7 @@ def test_a_broken_run_ends_with_the_same_bits(kind: str, corpus: Path, tmp_path:
     settings = {"training": {"batch_size": 8}, **({} if kind == "pairs" else {"data": {"paths": [str(corpus)]}})}
     trained("embed", corpus, tmp_path / "whole", **settings)
     with pytest.raises(PowerCut):
-        trained("embed", corpus, tmp_path / "cut", Cut(), **settings)
+        trained("embed", corpus, tmp_path / "cut", CutAt(5), **settings)
     resumed(tmp_path / "cut")
     assert bits(tmp_path / "cut") == bits(tmp_path / "whole")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_cases import Recorder, bits, overrides, resumed, steps_saved, trained
+from run_cases import CutAt, PowerCut, Recorder, bits, overrides, resumed, steps_saved, trained
 
 from malgil.config import read_yaml, to_yaml
 from malgil.errors import CheckpointError, Interrupted, ResumeMismatch
@@ -17,22 +17,6 @@ from malgil.runtime.files import FolderLock
 from malgil.training.checkpoint import CheckpointWarning
 from malgil.training.distributed import World
 from malgil.training.signals import SignalWatch
-
-
-class PowerCut(Exception):  # noqa: N818
-    """Ends a run as abruptly as one process can do it to itself."""
-
-
-class CutAt(Recorder):
-    """Breaks a run off right after a step."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__()
-        self.step = step
-
-    def progress(self, progress: Any, report: Any, share: float) -> None:
-        if progress.step == self.step:
-            raise PowerCut
 
 
 def cut(recipe: str, corpus: Path, out: Path, step: int, **changed: Any) -> None:

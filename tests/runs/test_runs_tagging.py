@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from run_cases import Recorder, bits, overrides, resumed, tagged, trained
+from run_cases import CutAt, PowerCut, Recorder, bits, overrides, resumed, tagged, trained
 
 import malgil
 from malgil.errors import InputError
@@ -15,18 +14,6 @@ from malgil.runs.run import Run
 from malgil.runs.training import train
 
 NAMES = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
-
-
-class PowerCut(Exception):  # noqa: N818
-    """Ends a run as abruptly as one process can do it to itself."""
-
-
-class Cut(Recorder):
-    """Breaks a run off after its fifth step."""
-
-    def progress(self, progress: Any, report: Any, share: float) -> None:
-        if progress.step == 5:
-            raise PowerCut
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +88,7 @@ def test_rows_that_cannot_be_read_are_named(run: Run) -> None:
 def test_a_run_that_was_broken_off_ends_with_the_same_bits(run: Run, corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "cut"
     with pytest.raises(PowerCut):
-        trained("tag", corpus, out, Cut())
+        trained("tag", corpus, out, CutAt(5))
     resumed(out)
     assert bits(out) == bits(run.path)
 

@@ -46,10 +46,32 @@ Json = Annotated[bool, Parameter(name="--json")]
 given = Given()
 
 
+def place(device: str | None, threads: int | None) -> dict[str, tuple[str, Any]]:
+    """The short options that say where a run computes, by the names of their settings."""
+    return {"training.device": ("--device", device), "training.threads": ("--threads", threads)}
+
+
 def machine(device: str | None, threads: int | None) -> dict[str, Any]:
     """Where a run is loaded."""
-    chosen = given.options({"training.device": ("--device", device), "training.threads": ("--threads", threads)})
+    chosen = given.options(place(device, threads))
     return {name.partition(".")[2]: value for name, value in chosen.items()}
+
+
+def files(
+    data: list[str],
+    source: list[str],
+    target: list[str],
+    validation_source: list[str],
+    validation_target: list[str],
+) -> dict[str, tuple[str, Any]]:
+    """The short options that name data, by the names of their settings."""
+    return {
+        "data.paths": ("--data", data or None),
+        "data.source": ("--source", source or None),
+        "data.target": ("--target", target or None),
+        "data.validation_source": ("--validation-source", validation_source or None),
+        "data.validation_target": ("--validation-target", validation_target or None),
+    }
 
 
 def as_json(value: Any) -> str:

@@ -12,6 +12,7 @@ from malgil.comparison.table import Table
 from malgil.config import merge, nested
 from malgil.runs.durations import seconds_of
 from malgil.runs.failures import failures
+from malgil.runs.given import given_files
 
 
 def compare(
@@ -65,22 +66,22 @@ def compare(
     Raises:
         MalgilError: see `malgil.errors`; input errors are `ValueError`s too.
     """
-    texts = {
-        "paths": data,
-        "source": source,
-        "target": target,
-        "validation_source": validation_source,
-        "validation_target": validation_target,
-    }
+    files = given_files(
+        paths=data,
+        source=source,
+        target=target,
+        validation_source=validation_source,
+        validation_target=validation_target,
+    )
     sections = {
-        **{f"data.{key}": None if paths is None else _list(paths) for key, paths in texts.items()},
+        **files,
         "training.device": device,
         "training.threads": threads,
     }
     laid = merge(settings, nested({key: value for key, value in sections.items() if value is not None}))
     parameters = None if equal_parameters is False else 0 if equal_parameters is True else equal_parameters
     given = {
-        "recipes": tuple(_list(recipes)),
+        "recipes": (recipes,) if isinstance(recipes, str) else tuple(recipes),
         "kind": kind,
         "seconds": None if time is None else seconds_of(time),
         "tokens": tokens,
@@ -96,7 +97,3 @@ def compare(
     with failures():
         display = Quiet() if quiet else CompareDisplay()
         return run_comparison(asked, out=None if out is None else Path(out), resume=resume, display=display)
-
-
-def _list(names: str | Path | Sequence[str | Path]) -> list[str]:
-    return [str(names)] if isinstance(names, (str, Path)) else [str(name) for name in names]

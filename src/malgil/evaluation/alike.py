@@ -10,7 +10,6 @@ partner in 64. Known partners beside the right one are no candidates.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +29,7 @@ from malgil.models.base import Encoder, parameter_device
 from malgil.objectives.base import Assembled
 from malgil.objectives.contrastive import Contrastive, strangers
 from malgil.runtime.device import Precision
+from malgil.runtime.numbers import finite
 
 #: records of a group, about
 GROUP = 64
@@ -80,8 +80,7 @@ class AlikeScore:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: the figures that there are; those that are not finite are None."""
-        found = {key: value for key, value in vars(self).items() if isinstance(value, (int, float))}
-        return {key: value if math.isfinite(value) else None for key, value in found.items()}
+        return {key: finite(value) for key, value in vars(self).items() if isinstance(value, (int, float))}
 
 
 class AlikeEvaluator:

@@ -27,6 +27,7 @@ from malgil.metrics.classification import (
 )
 from malgil.objectives.base import Assembled
 from malgil.objectives.classification import Classification
+from malgil.report.labels import Mistake
 from malgil.runtime.device import Precision
 
 #: from this probability on a text has a label, where it may have several
@@ -123,28 +124,12 @@ class LabelEvaluator:
         return score_label_sets(predicted, right)
 
 
-@dataclass(frozen=True)
-class Mistake:
-    """A text that was labelled otherwise than in the data.
-
-    Attributes:
-        shown: the text, or both.
-        right: its labels in the data.
-        predicted: those of the model.
-        confidence: the probability of what is wrong: of the label that was predicted; of several labels the largest
-            of those of wrong labels, and of the absence of missing ones.
-    """
-
-    shown: str
-    right: tuple[str, ...]
-    predicted: tuple[str, ...]
-    confidence: float
-
-
 def worst_mistakes(
     probabilities: Floats, labels: Sequence[str], records: Sequence[Labelled], *, several: bool
 ) -> list[Mistake]:
     """All mistakes, those first of which the model is surest: its own faults, or those of the data.
+
+    Of several labels a text is as sure a mistake as the likeliest wrong label, or the least likely missing one.
 
     Args:
         probabilities: (records, labels).

@@ -8,7 +8,6 @@ text in sight do not multiply to the probability of the text.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from malgil.models.base import Model, parameter_device
 from malgil.objectives.masked_lm import MaskedBatch, collate_masked, hidden_vectors, row_room
 from malgil.objectives.masking import Masking
 from malgil.runtime.device import Precision
+from malgil.runtime.numbers import finite
 from malgil.text.words import Vocabulary
 
 #: of the draws of what is hidden
@@ -58,7 +58,7 @@ class MaskedScore:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: numbers that are not finite are None."""
-        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(self).items()}
+        return dict(finite(asdict(self)))
 
 
 class MaskedEvaluator:

@@ -8,7 +8,6 @@ of ten: F1, of replaced tokens alone, tells more than the accuracy.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -21,6 +20,7 @@ from malgil.metrics.classification import Figures
 from malgil.objectives.base import Assembled
 from malgil.objectives.masked_lm import hidden_vectors
 from malgil.objectives.replaced_tokens import DISCRIMINATOR_WEIGHT, generator_of, replace_tokens, replaced_logits
+from malgil.runtime.numbers import finite
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class ReplacedScore:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: numbers that are not finite are None."""
-        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(self).items()}
+        return dict(finite(asdict(self)))
 
 
 class ReplacedEvaluator:

@@ -23,6 +23,23 @@ _MOST_SCORES = 1 << 24
 _BLOCK = 128
 
 
+def check_heads(d_model: int, n_heads: int, *, even: bool = False) -> None:
+    """Refuse heads that do not divide the width of a model.
+
+    Args:
+        even: whether the width of a head must be even, as rotations need it.
+
+    Raises:
+        ConfigError
+    """
+    step = 2 * n_heads if even else n_heads
+    if d_model % step:
+        raise ConfigError(
+            f"model.d_model {d_model} is not divisible by model.n_heads {n_heads}{' into even widths' * even}",
+            fix=f"take {d_model // step * step or step} or another number of heads",
+        )
+
+
 class Attention(nn.Module):
     """`attend` as a module without weights, so that who attends to whom can be observed from outside by hooks.
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from malgil.errors import InputError
+from malgil.runtime.numbers import finite
 
 
 def perplexity(loss: float) -> float:
@@ -85,6 +86,6 @@ class LanguageScore:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: numbers that are not finite are None; `not_comparable` is there when it says something."""
-        result = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(self).items()}
+        result = finite(asdict(self))
         reason = self.not_comparable
         return {**result, "not_comparable": reason} if reason else result

@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from malgil.config import setting
-from malgil.errors import ConfigError, ContextLengthError
-from malgil.layers.attention import Attention
+from malgil.errors import ContextLengthError
+from malgil.layers.attention import check_heads
 from malgil.layers.dropout import Dropout
-from malgil.layers.feedforward import FeedForward, gelu
 from malgil.layers.layout import Layout
 from malgil.models.base import Encoder, Output
+from malgil.models.bert import Block, MaskedHead, initialise
 
 
 @dataclass(frozen=True)
@@ -44,57 +44,7 @@ class AlbertConfig:
     norm_eps: float = setting(1e-12, "added to the variance in norms", above=0)
 
     def __post_init__(self) -> None:
-        if self.d_model % self.n_heads:
-            raise ConfigError(
-                f"model.d_model {self.d_model} is not divisible by model.n_heads {self.n_heads}",
-                fix=f"take {self.d_model // self.n_heads * self.n_heads or self.n_heads} or another number of heads",
-            )
-
-
-class SelfAttention(nn.Module):
-    """softmax(q k^T / sqrt(d_head)) v over all tokens of a document, n_heads times (Vaswani et al. 2017, 3.2)."""
-
-    def __init__(self, config: AlbertConfig) -> None:
-        super().__init__()
-        self.n_heads = config.n_heads
-        self.attend = Attention(config.dropout)
-        self.qkv = nn.Linear(config.d_model, 3 * config.d_model)
-        self.output = nn.Linear(config.d_model, config.d_model)
-
-    def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        grid = layout.spread(self.qkv(x).unflatten(-1, (3, self.n_heads, -1)))  # (G, L, 3, H, D_head)
-        query, key, value = grid.permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = self.attend(query, key, value, mask=layout.mask)  # (G, H, L, D_head)
-        return self.output(layout.gather(mixed.transpose(1, 2).flatten(2)))  # type: ignore[no-any-return]
-
-
-class Block(nn.Module):
-    """norm1(x + attention(x)), then norm2 of that + feed_forward; x is a list (N, D) of tokens."""
-
-    def __init__(self, config: AlbertConfig) -> None:
-        super().__init__()
-        self.attention = SelfAttention(config)
-        self.norm1 = nn.LayerNorm(config.d_model, config.norm_eps)
-        self.feed_forward = FeedForward(config.d_model, config.d_ff or 4 * config.d_model, config.activation)
-        self.norm2 = nn.LayerNorm(config.d_model, config.norm_eps)
-        self.dropout = Dropout(config.dropout)
-
-    def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        x = self.norm1(x + self.dropout(self.attention(x, layout)))
-        return self.norm2(x + self.dropout(self.feed_forward(x)))  # type: ignore[no-any-return]
-
-
-class MaskedHead(nn.Module):
-    """norm(GELU(dense(x))): from hidden vectors to the narrow space of the embeddings."""
-
-    def __init__(self, config: AlbertConfig) -> None:
-        super().__init__()
-        self.activation = config.activation
-        self.dense = nn.Linear(config.d_model, config.d_embedding)
-        self.norm = nn.LayerNorm(config.d_embedding, config.norm_eps)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return self.norm(gelu(self.dense(hidden), self.activation))  # type: ignore[no-any-return]
+        check_heads(self.d_model, self.n_heads)
 
 
 class Albert(Encoder):
@@ -110,19 +60,11 @@ class Albert(Encoder):
         self.norm = nn.LayerNorm(config.d_embedding, config.norm_eps)
         self.dropout = Dropout(config.dropout)
         self.projection = nn.Linear(config.d_embedding, config.d_model)
-        self.block = Block(config)
+        self.block = Block(config, config.activation)
         self.pooler = nn.Linear(config.d_model, config.d_model) if config.pooler else None
-        self.head = MaskedHead(config)
+        self.head = MaskedHead(config.d_model, config.d_embedding, config.norm_eps, config.activation)
         self.output_bias = nn.Parameter(torch.zeros(vocab_size))
-        self._initialise()
-
-    def _initialise(self) -> None:
-        """Matrices N(0, 0.02), biases 0, norms as the identity."""
-        for name, parameter in self.named_parameters():
-            if parameter.dim() == 2:
-                nn.init.normal_(parameter, std=0.02)
-            elif name.endswith("bias"):
-                nn.init.zeros_(parameter)
+        initialise(self)
 
     def blocks(self) -> list[nn.Module]:
         return [self.block]

@@ -21,13 +21,14 @@ block. Its computation equals Hugging Face's `BertForMaskedLM`, `RobertaForMaske
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from malgil.config import setting
-from malgil.errors import ConfigError, ContextLengthError
-from malgil.layers.attention import Attention
+from malgil.errors import ContextLengthError
+from malgil.layers.attention import Attention, check_heads
 from malgil.layers.dropout import Dropout
 from malgil.layers.feedforward import FeedForward, gelu
 from malgil.layers.layout import Layout
@@ -50,21 +51,32 @@ class BertConfig:
     norm_eps: float = setting(1e-12, "added to the variance in norms", above=0)
 
     def __post_init__(self) -> None:
-        if self.d_model % self.n_heads:
-            raise ConfigError(
-                f"model.d_model {self.d_model} is not divisible by model.n_heads {self.n_heads}",
-                fix=f"take {self.d_model // self.n_heads * self.n_heads or self.n_heads} or another number of heads",
-            )
+        check_heads(self.d_model, self.n_heads)
 
     @property
     def embedding_width(self) -> int:
         return self.d_embedding or self.d_model
 
 
+class BlockConfig(Protocol):
+    """What a block asks of the settings of a model."""
+
+    @property
+    def n_heads(self) -> int: ...
+    @property
+    def d_model(self) -> int: ...
+    @property
+    def d_ff(self) -> int | None: ...
+    @property
+    def dropout(self) -> float: ...
+    @property
+    def norm_eps(self) -> float: ...
+
+
 class SelfAttention(nn.Module):
     """softmax(q k^T / sqrt(d_head)) v over all tokens of a document, n_heads times (Vaswani et al. 2017, 3.2)."""
 
-    def __init__(self, config: BertConfig) -> None:
+    def __init__(self, config: BlockConfig) -> None:
         super().__init__()
         self.n_heads = config.n_heads
         self.attend = Attention(config.dropout)
@@ -81,11 +93,11 @@ class SelfAttention(nn.Module):
 class Block(nn.Module):
     """norm1(x + attention(x)), then norm2 of that + feed_forward; x is a list (N, D) of tokens."""
 
-    def __init__(self, config: BertConfig) -> None:
+    def __init__(self, config: BlockConfig, activation: str = "gelu") -> None:
         super().__init__()
         self.attention = SelfAttention(config)
         self.norm1 = nn.LayerNorm(config.d_model, config.norm_eps)
-        self.feed_forward = FeedForward(config.d_model, config.d_ff or 4 * config.d_model, "gelu")
+        self.feed_forward = FeedForward(config.d_model, config.d_ff or 4 * config.d_model, activation)
         self.norm2 = nn.LayerNorm(config.d_model, config.norm_eps)
         self.dropout = Dropout(config.dropout)
 
@@ -97,13 +109,23 @@ class Block(nn.Module):
 class MaskedHead(nn.Module):
     """norm(GELU(dense(x))): from hidden vectors to the space of the embeddings."""
 
-    def __init__(self, config: BertConfig) -> None:
+    def __init__(self, d_model: int, width: int, norm_eps: float, activation: str = "gelu") -> None:
         super().__init__()
-        self.dense = nn.Linear(config.d_model, config.embedding_width)
-        self.norm = nn.LayerNorm(config.embedding_width, config.norm_eps)
+        self.activation = activation
+        self.dense = nn.Linear(d_model, width)
+        self.norm = nn.LayerNorm(width, norm_eps)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return self.norm(gelu(self.dense(hidden), "gelu"))  # type: ignore[no-any-return]
+        return self.norm(gelu(self.dense(hidden), self.activation))  # type: ignore[no-any-return]
+
+
+def initialise(model: nn.Module) -> None:
+    """Matrices N(0, 0.02), biases 0, norms as the identity."""
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 2:
+            nn.init.normal_(parameter, std=0.02)
+        elif name.endswith("bias"):
+            nn.init.zeros_(parameter)
 
 
 class Bert(Encoder):
@@ -122,17 +144,9 @@ class Bert(Encoder):
         self.projection = None if width == config.d_model else nn.Linear(width, config.d_model)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.pooler = nn.Linear(config.d_model, config.d_model) if config.pooler else None
-        self.head = MaskedHead(config)
+        self.head = MaskedHead(config.d_model, width, config.norm_eps)
         self.output_bias = nn.Parameter(torch.zeros(vocab_size))
-        self._initialise()
-
-    def _initialise(self) -> None:
-        """Matrices N(0, 0.02), biases 0, norms as the identity."""
-        for name, parameter in self.named_parameters():
-            if parameter.dim() == 2:
-                nn.init.normal_(parameter, std=0.02)
-            elif name.endswith("bias"):
-                nn.init.zeros_(parameter)
+        initialise(self)
 
     def blocks(self) -> list[nn.Module]:
         return list(self.layers)

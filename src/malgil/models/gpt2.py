@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from malgil.config import setting
-from malgil.errors import ConfigError, ContextLengthError
+from malgil.errors import ContextLengthError
 from malgil.layers import masks
-from malgil.layers.attention import Attention
+from malgil.layers.attention import Attention, check_heads
 from malgil.layers.dropout import Dropout
 from malgil.layers.feedforward import FeedForward
 from malgil.layers.state import KVCache
@@ -45,11 +45,7 @@ class GPT2Config:
     norm_eps: float = setting(1e-5, "added to the variance in norms", above=0)
 
     def __post_init__(self) -> None:
-        if self.d_model % self.n_heads:
-            raise ConfigError(
-                f"model.d_model {self.d_model} is not divisible by model.n_heads {self.n_heads}",
-                fix=f"take {self.d_model // self.n_heads * self.n_heads or self.n_heads} or another number of heads",
-            )
+        check_heads(self.d_model, self.n_heads)
 
 
 class SelfAttention(nn.Module):

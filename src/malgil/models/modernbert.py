@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from malgil.config import setting
-from malgil.errors import ConfigError, ContextLengthError
-from malgil.layers.attention import Attention
+from malgil.errors import ContextLengthError
+from malgil.layers.attention import Attention, check_heads
 from malgil.layers.dropout import Dropout
 from malgil.layers.feedforward import GeGLU, gelu
 from malgil.layers.layout import Layout
@@ -49,12 +49,7 @@ class ModernBertConfig:
     norm_eps: float = setting(1e-5, "added to the variance in norms", above=0)
 
     def __post_init__(self) -> None:
-        if self.d_model % (2 * self.n_heads):
-            step = 2 * self.n_heads
-            raise ConfigError(
-                f"model.d_model {self.d_model} is not divisible by model.n_heads {self.n_heads} into even widths",
-                fix=f"take {self.d_model // step * step or step} or another number of heads",
-            )
+        check_heads(self.d_model, self.n_heads, even=True)
 
     @property
     def ff_width(self) -> int:

@@ -26,9 +26,9 @@ import torch
 from torch import Tensor, nn
 
 from malgil.config import setting
-from malgil.errors import ConfigError, ContextLengthError, InputError
+from malgil.errors import ContextLengthError, InputError
 from malgil.layers import masks
-from malgil.layers.attention import Attention
+from malgil.layers.attention import Attention, check_heads
 from malgil.layers.dropout import Dropout
 from malgil.layers.feedforward import SwiGLU
 from malgil.layers.norms import RMSNorm
@@ -60,12 +60,7 @@ class ModernTransformerConfig:
     norm_eps: float = setting(1e-6, "added to the mean square in norms", above=0)
 
     def __post_init__(self) -> None:
-        if self.d_model % self.n_heads or self.d_head % 2:
-            step = 2 * self.n_heads
-            raise ConfigError(
-                f"model.d_model {self.d_model} is not divisible by model.n_heads {self.n_heads} into even widths",
-                fix=f"take {self.d_model // step * step or step} or another number of heads",
-            )
+        check_heads(self.d_model, self.n_heads, even=True)
 
     @property
     def encoder_layers(self) -> int:

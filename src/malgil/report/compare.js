@@ -211,11 +211,4 @@
   unfold();
   addEventListener("resize", redraw);
   redraw();
-
-  let folded = [];
-  addEventListener("beforeprint", () => {
-    folded = [...document.querySelectorAll("details:not([open])")];
-    folded.forEach((d) => { d.open = true; });
-  });
-  addEventListener("afterprint", () => folded.forEach((d) => { d.open = false; }));
 })();

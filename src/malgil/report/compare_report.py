@@ -65,7 +65,7 @@ def render_comparison(result: Mapping[str, Any], language: str = "en") -> str:
         footer=words("footer", version=__version__),
         language=language,
         style=resource("compare.css"),
-        script=resource("compare.js"),
+        script=resource("compare.js") + resource("print.js"),
         data={"charts": [one for group in charts.values() for one in group], "marks": MARKS, "log": words("log")},
     )
 

@@ -6,6 +6,7 @@ A cell of the confusion matrix is the darker the larger its share of its row is;
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from malgil.report.page import grid, text
@@ -31,17 +32,20 @@ class LabelFigures(Protocol):
     def predicted(self) -> int: ...
 
 
-class Mistake(Protocol):
-    """A text that was labelled otherwise than in the data."""
+@dataclass(frozen=True)
+class Mistake:
+    """Something that was said of a text, otherwise than in the data.
 
-    @property
-    def shown(self) -> str: ...
-    @property
-    def right(self) -> Sequence[str]: ...
-    @property
-    def predicted(self) -> Sequence[str]: ...
-    @property
-    def confidence(self) -> float: ...
+    Attributes:
+        shown: the text, or both, or the question.
+        right, predicted: what the data say and what the model said: labels, entities in words, or answers.
+        confidence: the probability of what is wrong.
+    """
+
+    shown: str
+    right: Sequence[str]
+    predicted: Sequence[str]
+    confidence: float
 
 
 def figures_table(labels: Sequence[str], figures: Sequence[LabelFigures], words: Words) -> str:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
 from typing import Any
 
+from malgil.runtime.numbers import finite
 from malgil.version import __version__
 
 _CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {0x7F: 0x2421}
@@ -73,7 +73,7 @@ def text(value: str) -> str:
 
 def embedded(data: Any) -> str:
     """JSON that can stand inside a `<script>`: no `<`, and null for numbers that are not finite."""
-    return json.dumps(_finite(data), ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    return json.dumps(finite(data), ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def table(rows: Iterable[tuple[str, str]], caption: str) -> str:
@@ -95,11 +95,3 @@ def grid(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str) -> st
 def section(heading: str, content: str, identifier: str) -> str:
     """A part of the page with its heading (plain text)."""
     return f'<section id="{identifier}"><h2>{text(heading)}</h2>\n{content}\n</section>'
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

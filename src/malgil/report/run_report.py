@@ -130,7 +130,7 @@ def render_run(facts: RunFacts, language: str = "en") -> str:
         kicker=words("kicker"),
         footer=words("footer", version=__version__),
         language=language,
-        script=resource("chart.js"),
+        script=resource("chart.js") + resource("print.js"),
         data=loss_charts.chart_data(curves, facts.data.even, words),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,9 @@ from malgil.metrics.answers import exact_match, korean_exact_match
 from malgil.models.base import parameter_device
 from malgil.objectives.answering import Answering
 from malgil.objectives.base import Assembled
-from malgil.report.labels import mistakes_section
+from malgil.report.labels import Mistake, mistakes_section
 from malgil.report.words import Words
-from malgil.runs.labelled import LabelTask
+from malgil.runs.labelled import DIGITS, LabelTask
 from malgil.runs.recipe import Settings
 from malgil.runs.task import Preview, Progress, ReportSection, Tokenizers, predicting_precision, scoring_precision
 from malgil.text.tokenizer import clean
@@ -29,8 +29,6 @@ from malgil.text.tokenizer import clean
 PREVIEWS = 3
 #: mistakes that a report shows
 MISTAKES = 20
-#: of probabilities that are written
-DIGITS = 6
 
 
 class AnsweringTask(LabelTask):
@@ -135,21 +133,6 @@ class AnsweringTask(LabelTask):
         wrong = mistakes(found)
         shown = mistakes_section(wrong[:MISTAKES], len(wrong), len(run.validation), words)
         return [("mistakes", words("mistakes"), shown)]
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A question that was answered wrongly.
-
-    Attributes:
-        right, predicted: answers; a dash where there are none.
-        confidence: the probability of what was answered.
-    """
-
-    shown: str
-    right: list[str]
-    predicted: list[str]
-    confidence: float
 
 
 def mistakes(found: FoundAnswers) -> list[Mistake]:

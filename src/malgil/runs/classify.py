@@ -22,7 +22,7 @@ from malgil.objectives.classification import Classification, known
 from malgil.report.labels import labels_section, mistakes_section
 from malgil.report.words import Words
 from malgil.runs.compared_labels import ComparedLabels
-from malgil.runs.labelled import LabelTask, read_records, spread, texts_of
+from malgil.runs.labelled import DIGITS, LabelTask, read_records, spread, texts_of
 from malgil.runs.recipe import Settings
 from malgil.runs.task import Preview, ReportSection, Tokenizers, scoring_precision
 
@@ -31,7 +31,6 @@ PREVIEWS = 3
 SHOWN_MISTAKES = 25
 #: how many times a label must be as frequent as another before a word is said
 UNEVEN = 5
-_DIGITS = 6  # of probabilities that are written
 
 
 class ClassifyTask(LabelTask):
@@ -138,7 +137,7 @@ class ClassifyTask(LabelTask):
             called = list(self._called(probabilities, settings))
             own = {"labels": called} if settings.objective.several_labels else {"label": called[0]}
             by_label = zip(settings.objective.labels, probabilities, strict=True)
-            yield {**row, **own, "probabilities": {name: round(p, _DIGITS) for name, p in by_label}, **beyond}
+            yield {**row, **own, "probabilities": {name: round(p, DIGITS) for name, p in by_label}, **beyond}
 
     def untrained_loss(self, settings: Settings, tokenizers: Tokenizers) -> tuple[float, str] | None:
         chosen = settings.objective

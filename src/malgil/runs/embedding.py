@@ -23,7 +23,7 @@ from malgil.objectives.base import Assembled
 from malgil.objectives.contrastive import Contrastive
 from malgil.report.alike import missed_section, scored_section
 from malgil.report.words import Words
-from malgil.runs.labelled import LabelTask, context_for, spread, texts_of
+from malgil.runs.labelled import DIGITS, LabelTask, context_for, spread, texts_of
 from malgil.runs.recipe import Settings
 from malgil.runs.task import Preview, Progress, ReportSection, Tokenizers, scoring_precision
 from malgil.runtime.device import resolve_precision
@@ -32,7 +32,6 @@ from malgil.runtime.device import resolve_precision
 PREVIEWS, AMONG = 3, 300
 #: rows of a table in the report
 SHOWN = 25
-_DIGITS = 6  # of cosines that are written
 
 
 class EmbeddingTask(LabelTask):
@@ -146,7 +145,7 @@ class EmbeddingTask(LabelTask):
             if pair is None:
                 yield {**row, "embedding": [float(str(number)) for number in next(alone)]}
             else:
-                yield {**row, "score": round(float(next(first) @ next(second)), _DIGITS)}
+                yield {**row, "score": round(float(next(first) @ next(second)), DIGITS)}
 
     def suggestions(self, run: Any, where: str) -> list[str]:
         return [f"embed {where} < FILE", f"embed {where} --search CORPUS < QUERIES", f"evaluate {where} --data FILE"]

@@ -36,3 +36,19 @@ def given_paths(paths: str | Path | Sequence[str | Path] | None) -> list[str]:
     if paths is None:
         return []
     return [str(paths)] if isinstance(paths, (str, Path)) else [str(path) for path in paths]
+
+
+def given_files(**files: str | Path | Sequence[str | Path] | None) -> dict[str, list[str]]:
+    """Settings of the `data` section that name files, by their dotted names; those that are None are left out."""
+    return {f"data.{name}": given_paths(paths) for name, paths in files.items() if paths is not None}
+
+
+def given_batch(batch: Any) -> int:
+    """How many lines are read together.
+
+    Raises:
+        InputError: no integer, or below 1.
+    """
+    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+        raise InputError(f"a batch of {batch!r} lines", "--batch", "take an integer, 1 or more")
+    return batch

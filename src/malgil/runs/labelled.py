@@ -29,6 +29,8 @@ from malgil.text.settings import TokenizerSettings
 from malgil.text.training import train_tokenizer
 
 R = TypeVar("R")
+#: of probabilities and cosines that are written
+DIGITS = 6
 #: the context that is chosen holds so many of the records whole, within these bounds
 WHOLE, SHORTEST, LONGEST = 0.99, 16, 512
 

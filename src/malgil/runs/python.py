@@ -11,7 +11,7 @@ from malgil.runs.display import Display, Silent
 from malgil.runs.durations import seconds_of
 from malgil.runs.exchange import import_run
 from malgil.runs.failures import failures
-from malgil.runs.given import given_paths
+from malgil.runs.given import given_files, given_paths
 from malgil.runs.run import Run
 from malgil.runs.training import train as _train
 
@@ -55,23 +55,20 @@ def train(
     Raises:
         MalgilError: see `malgil.errors`; input errors are `ValueError`s too.
     """
-    texts = {
-        "paths": data,
-        "source": source,
-        "target": target,
-        "validation_source": validation_source,
-        "validation_target": validation_target,
-    }
-    given = {
-        **{f"data.{key}": None if paths is None else given_paths(paths) for key, paths in texts.items()},
-        **_training(time, steps, tokens, epochs, seed, device, threads),
-    }
+    files = given_files(
+        paths=data,
+        source=source,
+        target=target,
+        validation_source=validation_source,
+        validation_target=validation_target,
+    )
+    given = {**files, **_training(time, steps, tokens, epochs, seed, device, threads)}
     overrides = merge(settings, nested({k: v for k, v in given.items() if v is not None}))
     where = None if out is None else Path(out)
-    files = [Path(p) for p in given_paths(config)]
+    configs = [Path(p) for p in given_paths(config)]
     with failures():
         display = Silent() if quiet else Display()
-        return _train(recipe, overrides, out=where, config_files=files, resume=resume, display=display)
+        return _train(recipe, overrides, out=where, config_files=configs, resume=resume, display=display)
 
 
 def finetune(

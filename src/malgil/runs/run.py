@@ -29,7 +29,7 @@ from malgil.runs.attention import check_files, view_text, write_view
 from malgil.runs.embedding import embedder, sentence_vectors
 from malgil.runs.failures import failures
 from malgil.runs.folder import RunFolder, newest_run
-from malgil.runs.given import given_paths, given_text, given_texts
+from malgil.runs.given import given_batch, given_paths, given_text, given_texts
 from malgil.runs.labelled import LabelTask
 from malgil.runs.predicting import Row, predictions
 from malgil.runs.recipe import Settings, settings_of
@@ -240,8 +240,7 @@ class Run:
         Raises:
             InputError: `batch` is no integer or below 1, or a line is no text.
         """
-        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-            raise InputError(f"a batch of {batch!r} lines", "--batch", "take an integer, 1 or more")
+        batch = given_batch(batch)
         with failures():
             model, tokenizers, sources = self._translator, self.tokenizers, given_texts(lines)
             how = self.generation_settings(**settings)
@@ -252,8 +251,7 @@ class Run:
 
         Args:
             rows: texts, or names and values such as `{"text": "비가 온다", "pair": "비가 내린다"}`.
-            precision: `fp32`; `bf16` is faster where a machine has it, `auto` takes it there. On a CPU in fp32 what is
-                found in a row does not depend on those beside it.
+            precision: `fp32`, in which a row does not depend on those beside it on a CPU; faster: `bf16` or `auto`.
 
         Raises:
             ConfigError: the run was not trained on labelled data.
@@ -267,8 +265,7 @@ class Run:
         self, rows: Iterable[Row], batch: int = 1, *, precision: str = "fp32"
     ) -> Iterator[dict[str, Any]]:
         """The same for rows as they come, `batch` at a time."""
-        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-            raise InputError(f"a batch of {batch!r} lines", "--batch", "take an integer, 1 or more")
+        batch = given_batch(batch)
         with failures():
             task = task_of(self.settings.objective.name)
             if not isinstance(task, LabelTask):
@@ -341,7 +338,7 @@ class Run:
         """
         own, task = to_tree(self.settings.data), task_of(self.settings.objective.name)
         with failures():
-            how = self.generation_settings(**generation or {})
+            chosen = replace(self.settings, generation=self.generation_settings(**generation or {}))
             own_part = data is None and not settings.get("source")
             if own_part:
                 part = task.opened(parse(DataSettings, own | settings, "data")).validation
@@ -350,7 +347,6 @@ class Run:
                     dict.fromkeys(_FIELDS) | {"skip_bad": 0, "paths": given_paths(data)} | {key: [] for key in _FILES}
                 )
                 part, _ = task.open_whole(parse(DataSettings, own | fresh | settings, "data"))
-            chosen = replace(self.settings, generation=how)
             result = task.evaluate(self.assembled, chosen, self.tokenizers, part, self.device)
         if own_part and self._chosen_by_validation:
             watched = Watched.of(self.settings.training.watch, task.metric)

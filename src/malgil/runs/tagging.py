@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,9 @@ from malgil.metrics.tagging import entities, iob2
 from malgil.models.base import parameter_device
 from malgil.objectives.base import Assembled
 from malgil.objectives.tagging import Tagging
-from malgil.report.labels import figures_table, mistakes_section
+from malgil.report.labels import Mistake, figures_table, mistakes_section
 from malgil.report.words import Words
-from malgil.runs.labelled import LabelTask
+from malgil.runs.labelled import DIGITS, LabelTask
 from malgil.runs.recipe import Settings
 from malgil.runs.task import Preview, Progress, ReportSection, Tokenizers, predicting_precision, scoring_precision
 from malgil.text.tokenizer import clean
@@ -31,8 +30,6 @@ from malgil.text.tokenizer import clean
 PREVIEWS = 3
 #: mistakes that a report shows
 MISTAKES = 20
-#: of probabilities that are written
-DIGITS = 6
 
 
 class TaggingTask(LabelTask):
@@ -130,21 +127,6 @@ class TaggingTask(LabelTask):
             ("types", words("entity types"), figures_table(order, [types[name] for name in order], words)),
             ("mistakes", words("mistakes"), mistakes_section(wrong[:MISTAKES], len(wrong), len(run.validation), words)),
         ]
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A sentence with wrong tags.
-
-    Attributes:
-        right, predicted: its entities in words.
-        confidence: the highest probability that one of the wrong tags was given with.
-    """
-
-    shown: str
-    right: list[str]
-    predicted: list[str]
-    confidence: float
 
 
 def mistakes(found: PredictedTags) -> list[Mistake]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from malgil.cli.app import Float, Int, Json, Paths, app, as_json, given
+from malgil.cli.app import Float, Int, Json, Paths, app, as_json, files, given, place
 
 
 @app.command(
@@ -96,13 +96,8 @@ def compare(
     if equal_parameters and parameters is not None:
         raise InputError("--parameters says already that all have as many", fix="leave --equal-parameters out")
     sections = {
-        "data.paths": ("--data", data or None),
-        "data.source": ("--source", source or None),
-        "data.target": ("--target", target or None),
-        "data.validation_source": ("--validation-source", validation_source or None),
-        "data.validation_target": ("--validation-target", validation_target or None),
-        "training.device": ("--device", device),
-        "training.threads": ("--threads", threads),
+        **files(data, source, target, validation_source, validation_target),
+        **place(device, threads),
         "data.skip_bad": ("--skip-bad", skip_bad),
     }
     options = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from malgil.cli.app import Float, Int, Paths, app, given
+from malgil.cli.app import Float, Int, Paths, app, files, given, place
 from malgil.errors import InputError
 
 
@@ -98,14 +98,11 @@ def train(
     from malgil.runs import training
 
     options = {
-        "data.paths": ("--data", data or None),
-        "data.source": ("--source", source or None),
-        "data.target": ("--target", target or None),
-        "data.validation_source": ("--validation-source", validation_source or None),
-        "data.validation_target": ("--validation-target", validation_target or None),
+        **files(data, source, target, validation_source, validation_target),
         "data.skip_bad": ("--skip-bad", skip_bad),
+        "training.seed": ("--seed", seed),
         **_limits(time, steps, tokens, epochs),
-        **_machine(seed, device, threads),
+        **place(device, threads),
     }
     if dry_run and resume:
         raise InputError("--dry-run and --resume do not go together", fix="leave one of them out")
@@ -179,8 +176,9 @@ def finetune(
     options = {
         "data.paths": ("--data", data or None),
         "data.skip_bad": ("--skip-bad", skip_bad),
+        "training.seed": ("--seed", seed),
         **_limits(time, steps, tokens, epochs),
-        **_machine(seed, device, threads),
+        **place(device, threads),
     }
     overrides = merge(nested(given.values), nested(given.options(options)))
     if dry_run:
@@ -200,12 +198,4 @@ def _limits(time: str | None, steps: Any, tokens: Any, epochs: Any) -> dict[str,
         "training.steps": ("--steps", steps),
         "training.tokens": ("--tokens", tokens),
         "training.epochs": ("--epochs", epochs),
-    }
-
-
-def _machine(seed: Any, device: str | None, threads: Any) -> dict[str, tuple[str, Any]]:
-    return {
-        "training.seed": ("--seed", seed),
-        "training.device": ("--device", device),
-        "training.threads": ("--threads", threads),
     }
