@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from malgil.data.label_records import Labelled
 from malgil.errors import ConfigError, DataError
 from malgil.models import FAMILIES, build_model, family
 from malgil.objectives.base import Assembled, BatchPlan, check_fit
-from malgil.objectives.classification import HEAD, Classification, LabelBatch, balanced_weights
+from malgil.objectives.classification import HEAD, VOTES, Classification, LabelBatch, balanced_weights
+from malgil.objectives.ngrams import NGramTable
 
 
 def objective(**options: Any) -> Classification:
@@ -183,3 +185,29 @@ def test_the_records_of_a_batch_keep_their_labels() -> None:
             assert target.tolist() == [float(label == name) for name in LABELS]
             seen[label] += 1
     assert len(seen) == 3
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_votes_of_n_grams_are_added_to_what_the_model_says(several: bool) -> None:
+    records = labelled()
+    table = NGramTable([record.texts for record in records], 3)
+    made = objective(longest=3, n_votes=len(table.keys), several=several)
+    model = assembled(made)
+    store = stored(records)
+    made.prime(dict(model.parts.items()), store)
+    texts = made.collate(store, np.arange(5))
+    assert texts.n_grams is not None
+    plain = made.logits(model, replace(texts, n_grams=None))
+    torch.testing.assert_close(made.logits(model, texts), plain + model.parts[VOTES](texts.n_grams))
+    batch = made.training_batches(store, model.body, 0, BatchPlan(7))(0)[0]
+    before = made.loss(model, batch, None)[0]["labels"]
+    before.backward()  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        for parameter in model.parts.parameters():
+            if parameter.grad is not None:
+                parameter -= 0.01 * parameter.grad
+        assert made.loss(model, batch, None)[0]["labels"] < before
+
+
+def test_without_an_n_gram_in_three_texts_none_votes() -> None:
+    assert VOTES not in objective(longest=3, n_votes=0).parts(body("bert"))

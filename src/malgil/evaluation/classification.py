@@ -96,7 +96,7 @@ class LabelEvaluator:
 
     def __call__(self, assembled: Assembled, check: Callable[[], None] = lambda: None) -> LabelScore:
         """The score, without label smoothing or weights; `check` is called between batches and may raise to stop."""
-        logits = read_all(assembled, self.store, self.objective.logits, self.precision, check)
+        logits = read_all(assembled, self.store, self.objective.logits, self.precision, check, self.objective.collate)
         probabilities = self.objective.probabilities(logits).numpy()
         known, records = self.objective.labels, self.store.records
         new = tuple(sorted({name for record in records for name in record.labels} - set(known)))

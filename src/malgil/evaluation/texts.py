@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -31,12 +31,14 @@ def read_all(
     compute: Callable[[Assembled, Texts], Tensor],
     precision: Precision,
     check: Callable[[], None] = lambda: None,
+    collate: Callable[[Any, Int64s], Texts] = collate_texts,
 ) -> Tensor:
     """(records, ...) in fp32 on the CPU: a row of results for each record.
 
     Args:
         compute: the results (B, ...) of B rows, in evaluation mode and without a gradient.
         check: called between batches; may raise to stop.
+        collate: some of the store's records as a batch.
     """
     device = parameter_device(assembled.body)
     training = assembled.training
@@ -47,7 +49,7 @@ def read_all(
         with torch.no_grad(), precision.autocast(device):
             for rows in batches:
                 check()
-                results.append(compute(assembled, collate_texts(store, rows).to(device)).float().cpu())
+                results.append(compute(assembled, collate(store, rows).to(device)).float().cpu())
     finally:
         assembled.train(training)
     order = torch.from_numpy(np.concatenate(batches))

@@ -124,6 +124,9 @@ class Objective(ABC, Generic[B]):
         """Called once with a new body, before an optimizer is made: parameters that the loss does not reach are
         frozen, since nothing waits for gradients that never come."""
 
+    def prime(self, parts: Mapping[str, nn.Module], store: Any) -> None:
+        """Called once with new parts, before the first step: what they know of the training part without training."""
+
     @abstractmethod
     def training_batches(self, store: Any, body: Model, length: int, plan: BatchPlan) -> Batches:
         """The batches of training.

@@ -10,7 +10,7 @@ With label smoothing (Szegedy et al. 2016, section 7) the target is a distributi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
@@ -27,10 +27,11 @@ from malgil.data.label_store import LabelStore
 from malgil.errors import DataError
 from malgil.models.base import Encoder, Model, State
 from malgil.objectives.base import Assembled, Batches, BatchPlan, Objective
+from malgil.objectives.ngrams import NGramTable, NGramVotes, n_grams
 from malgil.objectives.texts import RecordBatches, TextHead, Texts, collate_texts, freeze_unread, text_vectors
 
-#: the name of the head among the parts
-HEAD = "labels"
+#: the names of the head and of the n-grams' votes among the parts
+HEAD, VOTES = "labels", "n_grams"
 Floats = npt.NDArray[np.float32]
 
 
@@ -55,15 +56,27 @@ class LabelBatch:
         return replace(self, texts=self.texts.to(device), targets=self.targets.to(device), weights=weights)
 
 
-def collate_labels(store: LabelStore[Labelled], targets: Floats, weights: Floats | None, rows: Int64s) -> LabelBatch:
+def collate_with_n_grams(longest: int, store: LabelStore[Labelled], rows: Int64s) -> Texts:
+    """Some of a store's records as one batch, with their n-grams of up to `longest` characters; 0: without."""
+    texts = collate_texts(store, rows)
+    if not longest:
+        return texts
+    found = n_grams([store.records[int(row)].texts for row in rows], longest)
+    return replace(texts, n_grams=torch.from_numpy(found))
+
+
+def collate_labels(
+    store: LabelStore[Labelled], targets: Floats, weights: Floats | None, longest: int, rows: Int64s
+) -> LabelBatch:
     """Some records as one batch.
 
     Args:
         targets, weights: (records, L) of the whole store.
+        longest: characters of an n-gram; 0: none are asked for.
         rows: the numbers of the records.
     """
     return LabelBatch(
-        texts=collate_texts(store, rows),
+        texts=collate_with_n_grams(longest, store, rows),
         targets=torch.from_numpy(targets[rows]),
         weights=None if weights is None else torch.from_numpy(weights[rows]),
         count=len(rows),
@@ -80,6 +93,7 @@ class Classification(Objective[LabelBatch]):
         dropout: on the vectors that the head reads.
         smoothing: probability that is shared among all labels; of several, between yes and no.
         balanced: whether rare labels count more.
+        longest, n_votes: characters of n-grams that vote too, and how many of these there are; 0: none.
     """
 
     requires = Encoder
@@ -94,12 +108,29 @@ class Classification(Objective[LabelBatch]):
         dropout: float = 0.0,
         smoothing: float = 0.0,
         balanced: bool = False,
+        longest: int = 0,
+        n_votes: int = 0,
     ) -> None:
+        self.longest, self.n_votes = (longest, n_votes) if n_votes else (0, 0)
+        self._primed: tuple[Int64s, Floats] | None = None
         self.labels, self.several, self.pooling = tuple(labels), several, pooling
         self.dropout, self.smoothing, self.balanced = dropout, smoothing, balanced
 
     def parts(self, body: Model) -> dict[str, nn.Module]:
-        return {HEAD: TextHead(body.d_model, len(self.labels), self.dropout)}
+        parts: dict[str, nn.Module] = {HEAD: TextHead(body.d_model, len(self.labels), self.dropout)}
+        if self.n_votes:
+            # with two labels each n-gram votes for one as much as against the other
+            start = 1.0 if self.several else 1 - 1 / len(self.labels)
+            parts[VOTES] = NGramVotes(self.n_votes, len(self.labels), start)
+        return parts
+
+    def prime(self, parts: Mapping[str, nn.Module], store: LabelStore[Labelled]) -> None:
+        votes = parts.get(VOTES)
+        if isinstance(votes, NGramVotes):
+            if self._primed is None:
+                table = NGramTable([record.texts for record in store.records], self.longest)
+                self._primed = table.keys, table.counts(self.targets(store.records))
+            votes.fill(*self._primed)
 
     def begin(self, body: Model) -> None:
         freeze_unread(body, partial(text_vectors, pooling=self.pooling))
@@ -112,7 +143,7 @@ class Classification(Objective[LabelBatch]):
         """
         targets = self.targets(store.records)
         weights = balanced_weights(targets, several=self.several) if self.balanced else None
-        return RecordBatches(store.lengths, partial(collate_labels, store, targets, weights), plan)
+        return RecordBatches(store.lengths, partial(collate_labels, store, targets, weights, self.longest), plan)
 
     def targets(self, records: Sequence[Labelled]) -> Floats:
         """(records, L): 1 where a record has the label.
@@ -141,13 +172,25 @@ class Classification(Objective[LabelBatch]):
         return {"labels": batch.count}
 
     def loss(self, model: Assembled, batch: LabelBatch, carry: State | None) -> tuple[dict[str, Tensor], State | None]:
-        losses = self.nll(self.logits(model, batch.texts), batch.targets, batch.weights, self.smoothing)
+        logits = self.logits(model, batch.texts, batch.targets)
+        losses = self.nll(logits, batch.targets, batch.weights, self.smoothing)
         return {"labels": losses[: batch.count].sum()}, None
 
-    def logits(self, model: Assembled, texts: Texts) -> Tensor:
-        """(B, L) in fp32: scores of the labels of texts."""
-        logits: Tensor = model.parts[HEAD](text_vectors(model.body, texts, self.pooling))
-        return logits.float()
+    def logits(self, model: Assembled, texts: Texts, own: Tensor | None = None) -> Tensor:
+        """(B, L) in fp32: scores of the labels of texts.
+
+        Args:
+            own: (B, L), the labels of texts of the training part; see `objectives.ngrams`.
+        """
+        logits: Tensor = model.parts[HEAD](text_vectors(model.body, texts, self.pooling)).float()
+        if VOTES in model.parts and texts.n_grams is not None:
+            logits = logits + model.parts[VOTES](texts.n_grams, own)
+        return logits
+
+    @property
+    def collate(self) -> Callable[[LabelStore[Labelled], Int64s], Texts]:
+        """Records as `logits` reads them."""
+        return partial(collate_with_n_grams, self.longest)
 
     def nll(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
         """(B,): -log p of the right labels (B, L), in nats; of several labels the sum over all of them."""

@@ -67,6 +67,16 @@ class ObjectiveSettings:
         "classification: what each label counts in the loss: all the same, or the rarer the more (balanced)",
         choices=["none", "balanced"],
     )
+    n_grams: int = setting(
+        0,
+        "classification: n-grams of up to so many characters vote beside the model, as naive Bayes and logistic "
+        "regression have them; 0: none",
+        low=0,
+        high=8,
+    )
+    n_gram_votes: int = setting(
+        0, "classification: how many n-grams have a vote; found in the data, those of three texts or more", low=0
+    )
     max_answer: int = setting(30, "answering: tokens of an answer at most", low=1)
     null_threshold: float | None = setting(
         0.0,

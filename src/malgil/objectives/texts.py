@@ -35,11 +35,13 @@ class Texts:
         tokens: (B, T) int64, padded with 0 on the right.
         type_ids: (B, T) int64, which text of a row a token belongs to; None: all are 0.
         token_mask: (B, T) bool, True = real; None: all are.
+        n_grams: (B, K) int64, see `objectives.ngrams`; None: they were not asked for.
     """
 
     tokens: Tensor
     type_ids: Tensor | None = None
     token_mask: Tensor | None = None
+    n_grams: Tensor | None = None
 
     def to(self, device: torch.device) -> Texts:
         if self.tokens.device == device:

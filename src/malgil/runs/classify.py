@@ -19,6 +19,7 @@ from malgil.evaluation.classification import THRESHOLD, LabelEvaluator, LabelSco
 from malgil.metrics.classification import ClassificationScore
 from malgil.objectives.base import Assembled
 from malgil.objectives.classification import Classification, known
+from malgil.objectives.ngrams import NGramTable
 from malgil.report.labels import labels_section, mistakes_section
 from malgil.report.words import Words
 from malgil.runs.compared_labels import ComparedLabels
@@ -50,6 +51,12 @@ class ClassifyTask(LabelTask):
             section["several_labels"] = any(len(record.labels) != 1 for record in records)
         section["labels"] = list(section.get("labels") or found.names)
         said = super().fit_objective(tree, data)
+        if section.get("n_grams") and not section.get("n_gram_votes"):
+            table = NGramTable([record.texts for record in found.train.records], section["n_grams"])
+            section["n_gram_votes"] = len(table.keys)
+            said.append(
+                f"n-grams of up to {section['n_grams']} characters: {len(table.keys):,} stand in three texts or more"
+            )
         if section.get("several_labels"):
             return [*said, f"several labels a text: yes or no for each of {len(section['labels'])}"]
         counts = Counter(name for record in found.train.records for name in record.labels)
@@ -71,6 +78,8 @@ class ClassifyTask(LabelTask):
             dropout=settings.model.dropout,
             smoothing=chosen.label_smoothing,
             balanced=chosen.class_weights == "balanced",
+            longest=chosen.n_grams,
+            n_votes=chosen.n_gram_votes,
         )
 
     def evaluator(
@@ -175,7 +184,7 @@ class ClassifyTask(LabelTask):
     ) -> tuple[Tensor, list[dict[str, int]]]:
         """(records, labels), and what was cut; see `read_records`."""
         objective = self.objective(settings, tokenizers)
-        logits, cut = read_records(assembled, settings, tokenizers, records, objective.logits)
+        logits, cut = read_records(assembled, settings, tokenizers, records, objective.logits, objective.collate)
         return objective.probabilities(logits), cut
 
     def _called(self, probabilities: Sequence[float], settings: Settings) -> dict[str, float]:

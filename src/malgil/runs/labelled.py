@@ -20,7 +20,7 @@ from malgil.data.settings import DataSettings
 from malgil.evaluation.texts import read_all
 from malgil.models.base import parameter_device
 from malgil.objectives.base import Assembled
-from malgil.objectives.texts import Texts
+from malgil.objectives.texts import Texts, collate_texts
 from malgil.report.run_report import DataFacts
 from malgil.runs.fit import fit_epochs, fit_labels, fit_pieces
 from malgil.runs.recipe import Settings
@@ -199,13 +199,14 @@ def read_records(
     tokenizers: Tokenizers,
     records: Sequence[Any],
     compute: Callable[[Assembled, Texts], Tensor],
+    collate: Callable[[Any, Any], Texts] = collate_texts,
 ) -> tuple[Tensor, list[dict[str, int]]]:
     """What a model makes of each record (records, ...), see `evaluation.texts.read_all`; and for each `{"cut": n}`,
     where n of its tokens are beyond what the model reads, else nothing."""
     store = label_store(records, tokenizers.target, settings.model.max_len)
     precision = predicting_precision(settings, parameter_device(assembled.body))
     cut = (store.whole_lengths - store.lengths).tolist()
-    return read_all(assembled, store, compute, precision), [{"cut": n} if n else {} for n in cut]
+    return read_all(assembled, store, compute, precision, collate=collate), [{"cut": n} if n else {} for n in cut]
 
 
 def spread(records: Sequence[R], most: int) -> list[R]:

@@ -151,7 +151,7 @@ def prepare(
         training_settings.seed,
         training_settings.batch_tokens,
     )
-    assembled = _assembled(settings, objective, device, fresh=fresh)
+    assembled = _assembled(settings, objective, device, train, fresh=fresh)
     prepared = Prepared(
         tree=tree,
         settings=settings,
@@ -198,7 +198,7 @@ def _plan(run: Prepared, *, resuming: bool, fresh: bool) -> None:
         run.seconds_per_step = run.world.agree(run.trial())
         steps = min(steps or sys.maxsize, max(1, int(training.seconds / run.seconds_per_step)))
         # the trial's weights have moved: begin again from the seed
-        run.assembled = _assembled(run.settings, run.objective, run.device, fresh=fresh)
+        run.assembled = _assembled(run.settings, run.objective, run.device, run.train, fresh=fresh)
     run.planned_steps = steps or 0
     fit_rhythm(run.tree, run.planned_steps)
     run.settings = settings_of(run.tree)
@@ -222,13 +222,18 @@ def _with_provisional_rhythm(tree: Tree) -> Settings:
     return settings_of({**tree, "training": training})
 
 
-def _assembled(settings: Settings, objective: Objective[Any], device: torch.device, *, fresh: bool) -> Assembled:
+def _assembled(
+    settings: Settings, objective: Objective[Any], device: torch.device, store: Any, *, fresh: bool
+) -> Assembled:
     """A body and its parts as they begin: all random numbers come from the seed, the body's first."""
     torch.manual_seed(settings.training.seed)
     body = build_model(settings.family, settings.model, *settings.vocab_sizes)
     if fresh and settings.training.start is not None:
         load_start(body, settings.training.start)
-    assembled = Assembled(body, objective.parts(body)).to(device)
+    parts = objective.parts(body)
+    if fresh:
+        objective.prime(parts, store)
+    assembled = Assembled(body, parts).to(device)
     objective.begin(body)
     return assembled
 

@@ -1,0 +1,157 @@
+"""N-grams of characters that vote for labels: a logistic regression with naive Bayes weights (Wang & Manning 2012).
+
+    text     좋다!        n-grams of up to 3 characters    _ 좋 다 ! _좋 좋다 다! !_ _좋다 좋다! 다!_        _ a blank
+    votes    for label l: the sum of r_jl w_jl over the text's n-grams j that have a vote, over the root of their number
+    r_jl     the log of how likely j is among the n-grams of label l, over how likely it is among those of the others
+
+As they begin, votes are those of naive Bayes; training moves each weight w from there, weight decay draws it back.
+Beside an encoder they are the wide part of a wide and deep model (Cheng et al. 2016): they know a phrase that has stood
+in three texts, and the encoder what phrases mean together.
+
+A training text has helped to make r, and would be recognised by its own rare n-grams: the encoder would find nothing
+left to learn. So in training r is what it would be without the text itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from malgil.data.epochs import Int64s
+
+#: an n-gram of fewer texts has no vote
+LEAST_TEXTS = 3
+#: added to each count (Laplace)
+ALPHA = 1.0
+#: weights are stored in this unit, so that a head's learning rate moves them far enough
+UNIT = 4.0
+#: texts that are taken apart at a time
+_AT_A_TIME = 4096
+_SPREAD, _STEP = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
+Floats = npt.NDArray[np.float32]
+
+
+def n_grams(texts: Sequence[Sequence[str]], longest: int) -> Int64s:
+    """(B, K): the different n-grams of each row's texts as hashes, above 0; 0 stands where there are no more.
+
+    An n-gram of the second text is another one than that of the first. Hashes have 62 bits: among a million n-grams two
+    meet by chance once in four million times.
+
+    Args:
+        texts: of each row, one or two.
+        longest: characters of an n-gram at most.
+    """
+    joined = [[f" {text} " for text in row] for row in texts]
+    flat = [text for row in joined for text in row]
+    letters = np.frombuffer("".join(flat).encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
+    sizes = np.array([len(text) for text in flat], dtype=np.int64)
+    within = np.arange(len(letters)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    second = np.concatenate([np.arange(len(row)) for row in joined]).astype(np.uint64)
+    key = (letters + np.uint64(1)) * _SPREAD + np.repeat(second, sizes) * _STEP
+    row_of = np.repeat(np.repeat(np.arange(len(texts)), [len(row) for row in joined]), sizes)
+    keys, rows = [key], [row_of]
+    for back in range(1, longest):
+        key = (key ^ (key >> np.uint64(29))) * _SPREAD + np.roll(letters, back) * _STEP + np.uint64(back)
+        keys.append(key[within >= back])
+        rows.append(row_of[within >= back])
+    return _distinct(np.concatenate(keys), np.concatenate(rows), len(texts))
+
+
+def _distinct(keys: npt.NDArray[np.uint64], rows: Int64s, n_rows: int) -> Int64s:
+    """(B, K): the keys of each row, each once, and 0."""
+    order = np.argsort(rows, kind="stable")
+    counts = np.bincount(rows, minlength=n_rows)
+    grid = np.zeros((n_rows, int(counts.max(initial=0))), dtype=np.int64)
+    grid[np.arange(grid.shape[1]) < counts[:, None]] = ((keys[order] >> np.uint64(2)) | np.uint64(1)).astype(np.int64)
+    grid[:, ::-1].sort(axis=1)  # from the largest to the smallest
+    grid[:, 1:][grid[:, 1:] == grid[:, :-1]] = 0
+    return grid
+
+
+class NGramTable:
+    """The n-grams of texts that stand in several of them.
+
+    Attributes:
+        keys: (N,) their hashes, ascending.
+    """
+
+    def __init__(self, texts: Sequence[Sequence[str]], longest: int) -> None:
+        self.texts, self.longest = texts, longest
+        found, counts = np.unique(np.concatenate([keys[keys > 0] for keys in self._pieces()]), return_counts=True)
+        self.keys: Int64s = found[counts >= LEAST_TEXTS]
+
+    def counts(self, targets: Floats) -> Floats:
+        """(N, L + 1): how many texts of each label an n-gram stands in, and how many in all.
+
+        Args:
+            targets: (texts, L), 1 where a text has a label.
+        """
+        ones = np.concatenate([targets, np.ones((len(targets), 1), dtype=np.float32)], axis=1)
+        found = np.zeros((len(self.keys), ones.shape[1]), dtype=np.float32)
+        if not len(self.keys):
+            return found
+        for number, keys in enumerate(self._pieces()):
+            places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+            text, column = np.nonzero(self.keys[places] == keys)
+            hit, own = places[text, column], ones[number * _AT_A_TIME + text]
+            for label in range(ones.shape[1]):
+                found[:, label] += np.bincount(hit, own[:, label], minlength=len(self.keys))
+        return found
+
+    def _pieces(self) -> Iterator[Int64s]:
+        for first in range(0, len(self.texts), _AT_A_TIME):
+            yield n_grams(self.texts[first : first + _AT_A_TIME], self.longest)
+
+
+class NGramVotes(nn.Module):
+    """The votes of n-grams for L labels.
+
+    Args:
+        n: how many n-grams have a vote.
+        start: w as training begins.
+    """
+
+    def __init__(self, n: int, n_labels: int, start: float) -> None:
+        super().__init__()
+        self.start = start
+        self.moved = nn.Embedding(n, n_labels)
+        nn.init.zeros_(self.moved.weight)
+        self.keys: Tensor
+        self.counts: Tensor
+        self.register_buffer("keys", torch.zeros(n, dtype=torch.long))
+        self.register_buffer("counts", torch.zeros(n, n_labels + 1))
+
+    def fill(self, keys: Int64s, counts: Floats) -> None:
+        """Take what an `NGramTable` has found."""
+        self.keys.copy_(torch.from_numpy(keys))
+        self.counts.copy_(torch.from_numpy(counts))
+
+    def forward(self, found: Tensor, own: Tensor | None = None) -> Tensor:
+        """(B, K) hashes, 0 for none -> (B, L) in fp32.
+
+        Args:
+            own: (B, L), labels of texts that the counts were made of, which are then left out of them.
+        """
+        places = torch.searchsorted(self.keys, found).clamp(max=len(self.keys) - 1)
+        hit = (self.keys[places] == found).float()
+        weights = hit * hit.sum(1, keepdim=True).clamp(min=1).rsqrt()
+        votes = self._ratios(places, own) * self._weights(places) * weights.unsqueeze(-1)
+        return votes.double().sum(1).float()  # so exact that a row does not change with the room others need
+
+    def _weights(self, places: Tensor) -> Tensor:
+        return self.start + UNIT * self.moved(places).float()  # type: ignore[no-any-return]
+
+    def _ratios(self, places: Tensor, own: Tensor | None) -> Tensor:
+        """(B, K, L): r of the n-grams at these places."""
+        inside, everywhere = self.counts[:, :-1], self.counts[:, -1:]
+        sizes = (ALPHA + inside).sum(0).log() - (ALPHA + everywhere - inside).sum(0).log()  # (L,)
+        inside, everywhere = inside[places], everywhere[places]
+        if own is not None:
+            inside, everywhere = inside - own.unsqueeze(1), everywhere - 1
+        outside = everywhere - inside
+        # at a place that is no n-gram of the text the counts may be negative; its vote does not count
+        return (ALPHA + inside).clamp(min=ALPHA).log() - (ALPHA + outside).clamp(min=ALPHA).log() - sizes
