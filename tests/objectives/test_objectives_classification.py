@@ -188,7 +188,7 @@ def test_the_records_of_a_batch_keep_their_labels() -> None:
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_votes_of_n_grams_are_added_to_what_the_model_says(several: bool) -> None:
+def test_what_is_said_is_the_mean_of_the_model_and_of_votes_and_each_learns_by_itself(several: bool) -> None:
     records = labelled()
     table = NGramTable([record.texts for record in records], 3)
     made = objective(longest=3, n_votes=len(table.keys), several=several)
@@ -198,9 +198,14 @@ def test_votes_of_n_grams_are_added_to_what_the_model_says(several: bool) -> Non
     texts = made.collate(store, np.arange(5))
     assert texts.n_grams is not None
     plain = made.logits(model, replace(texts, n_grams=None))
-    torch.testing.assert_close(made.logits(model, texts), plain + model.parts[VOTES](texts.n_grams))
+    torch.testing.assert_close(made.logits(model, texts), (plain + model.parts[VOTES](texts.n_grams)) / 2)
     batch = made.training_batches(store, model.body, 0, BatchPlan(7))(0)[0]
     before = made.loss(model, batch, None)[0]["labels"]
+    alone = [
+        made.nll(scores, batch.targets).sum()
+        for scores in (made.logits(model, replace(batch.texts, n_grams=None)), model.parts[VOTES](batch.texts.n_grams))
+    ]
+    torch.testing.assert_close(before, sum(alone) / 2)
     before.backward()  # type: ignore[no-untyped-call]
     with torch.no_grad():
         for parameter in model.parts.parameters():

@@ -28,7 +28,7 @@ def _hashes(texts: tuple[str, ...]) -> set[int]:
 def _votes() -> NGramVotes:
     table = NGramTable(TEXTS, LONGEST)
     votes = NGramVotes(len(table.keys), 2, 0.5)
-    votes.fill(table.keys, table.counts(TARGETS))
+    votes.fill(table.keys, table.ratios(TARGETS))
     return votes
 
 
@@ -64,22 +64,9 @@ def test_those_of_three_texts_vote() -> None:
     assert (np.diff(table.keys) > 0).all()
 
 
-def test_counts_are_those_of_texts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("malgil.objectives.ngrams._AT_A_TIME", 3)  # several pieces
-    table = NGramTable(TEXTS, LONGEST)
-    found = dict(zip(table.keys.tolist(), table.counts(TARGETS).tolist(), strict=True))
-    for gram in ("다", "좋다", "참 ", "별로"):
-        own = [gram in _strings(text) for (text,) in TEXTS]
-        expected = [sum(own[:2] + own[4:6]), sum(own[2:4] + own[6:]), sum(own)]
-        # the hash of a lone n-gram: what texts with it share and the others do not have
-        shared = set.intersection(*(_hashes(text) for text, has in zip(TEXTS, own, strict=True) if has))
-        shared -= set().union(*(_hashes(text) for text, has in zip(TEXTS, own, strict=True) if not has))
-        if expected[2] >= LEAST_TEXTS:
-            assert expected in [found[key] for key in shared]
-
-
-@pytest.mark.parametrize("number", range(len(TEXTS)))
-def test_votes_begin_as_naive_bayes_and_leave_the_text_itself_out_in_training(number: int) -> None:
+@pytest.mark.parametrize("at_a_time", [3, 4096])
+def test_votes_begin_as_naive_bayes(at_a_time: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("malgil.objectives.ngrams._AT_A_TIME", at_a_time)  # 3: in several pieces
     counts = Counter(gram for (text,) in TEXTS for gram in _strings(text))
     voting = [gram for gram, count in counts.items() if count >= LEAST_TEXTS]
     inside = {
@@ -87,25 +74,23 @@ def test_votes_begin_as_naive_bayes_and_leave_the_text_itself_out_in_training(nu
         for gram in voting
     }
     sizes = [sum(ALPHA + inside[gram][k] for gram in voting) for k in (0, 1)]
-    own = [gram for gram in voting if gram in _strings(TEXTS[number][0])]
-    for left_out in (False, True):
-        expected = []
-        for k in (0, 1):
-            total = 0.0
-            for gram in own:
-                n, m = (inside[gram][j] - (TARGETS[number][j] if left_out else 0) for j in (k, 1 - k))
-                total += math.log((ALPHA + n) / sizes[k]) - math.log((ALPHA + m) / sizes[1 - k])
-            expected.append(0.5 * total / math.sqrt(max(1, len(own))))
-        found = torch.from_numpy(n_grams([TEXTS[number]], LONGEST))
-        votes = _votes()(found, torch.from_numpy(TARGETS[number : number + 1]) if left_out else None)
-        torch.testing.assert_close(votes, torch.tensor([expected]), atol=1e-5, rtol=1e-5)
+    expected = []
+    for (text,) in TEXTS:
+        own = [gram for gram in voting if gram in _strings(text)]
+        ratio = sum(
+            math.log((ALPHA + inside[gram][0]) / sizes[0]) - math.log((ALPHA + inside[gram][1]) / sizes[1])
+            for gram in own
+        )
+        expected.append([0.5 * sign * ratio / math.sqrt(max(1, len(own))) for sign in (1, -1)])
+    votes = _votes()(torch.from_numpy(n_grams(TEXTS, LONGEST)))
+    torch.testing.assert_close(votes, torch.tensor(expected), atol=1e-5, rtol=1e-5)
 
 
 def test_a_weight_moves_its_own_n_gram_alone() -> None:
     votes, found = _votes(), torch.from_numpy(n_grams(TEXTS, LONGEST))
     before = votes(found).detach()
     with torch.no_grad():
-        votes.moved.weight[0] += 1 / UNIT
+        votes.moved[0] += 1 / UNIT
     changed = (votes(found) - before).abs().sum(1) > 1e-6
     has = (found == votes.keys[0]).any(1)
     assert torch.equal(changed, has)

@@ -6,6 +6,10 @@
 The vector is the mean over the tokens' or what stands for the first one's (`objectives.texts`); a second text stands
 in the same row. With balanced weights a text counts n / (labels x n of its label): rare labels more, 1 on average.
 With label smoothing (Szegedy et al. 2016, section 7) the target is a distribution, as for `seq2seq`.
+
+N-grams of characters may vote beside the model (`objectives.ngrams`). Each learns by itself, the loss being the mean of
+both losses, and what is said is the mean of both scores, a product of experts (Hinton 2002): trained on their sum, the
+model learnt no more than to put right what rare n-grams say too surely of texts they were counted in.
 """
 
 from __future__ import annotations
@@ -129,7 +133,7 @@ class Classification(Objective[LabelBatch]):
         if isinstance(votes, NGramVotes):
             if self._primed is None:
                 table = NGramTable([record.texts for record in store.records], self.longest)
-                self._primed = table.keys, table.counts(self.targets(store.records))
+                self._primed = table.keys, table.ratios(self.targets(store.records))
             votes.fill(*self._primed)
 
     def begin(self, body: Model) -> None:
@@ -172,20 +176,25 @@ class Classification(Objective[LabelBatch]):
         return {"labels": batch.count}
 
     def loss(self, model: Assembled, batch: LabelBatch, carry: State | None) -> tuple[dict[str, Tensor], State | None]:
-        logits = self.logits(model, batch.texts, batch.targets)
-        losses = self.nll(logits, batch.targets, batch.weights, self.smoothing)
+        losses = self.nll(self._said(model, batch.texts), batch.targets, batch.weights, self.smoothing)
+        if (votes := self._votes(model, batch.texts)) is not None:
+            losses = (losses + self.nll(votes, batch.targets, batch.weights, self.smoothing)) / 2
         return {"labels": losses[: batch.count].sum()}, None
 
-    def logits(self, model: Assembled, texts: Texts, own: Tensor | None = None) -> Tensor:
-        """(B, L) in fp32: scores of the labels of texts.
+    def logits(self, model: Assembled, texts: Texts) -> Tensor:
+        """(B, L) in fp32: scores of the labels of texts; with n-grams the mean of what they and the model say."""
+        said, votes = self._said(model, texts), self._votes(model, texts)
+        return said if votes is None else (said + votes) / 2
 
-        Args:
-            own: (B, L), the labels of texts of the training part; see `objectives.ngrams`.
-        """
-        logits: Tensor = model.parts[HEAD](text_vectors(model.body, texts, self.pooling)).float()
-        if VOTES in model.parts and texts.n_grams is not None:
-            logits = logits + model.parts[VOTES](texts.n_grams, own)
-        return logits
+    def _said(self, model: Assembled, texts: Texts) -> Tensor:
+        logits: Tensor = model.parts[HEAD](text_vectors(model.body, texts, self.pooling))
+        return logits.float()
+
+    def _votes(self, model: Assembled, texts: Texts) -> Tensor | None:
+        if VOTES not in model.parts or texts.n_grams is None:
+            return None
+        votes: Tensor = model.parts[VOTES](texts.n_grams)
+        return votes
 
     @property
     def collate(self) -> Callable[[LabelStore[Labelled], Int64s], Texts]:

@@ -7,9 +7,6 @@
 As they begin, votes are those of naive Bayes; training moves each weight w from there, weight decay draws it back.
 Beside an encoder they are the wide part of a wide and deep model (Cheng et al. 2016): they know a phrase that has stood
 in three texts, and the encoder what phrases mean together.
-
-A training text has helped to make r, and would be recognised by its own rare n-grams: the encoder would find nothing
-left to learn. So in training r is what it would be without the text itself.
 """
 
 from __future__ import annotations
@@ -19,6 +16,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from malgil.data.epochs import Int64s
@@ -28,7 +26,7 @@ LEAST_TEXTS = 3
 #: added to each count (Laplace)
 ALPHA = 1.0
 #: weights are stored in this unit, so that a head's learning rate moves them far enough
-UNIT = 4.0
+UNIT = 5.0
 #: texts that are taken apart at a time
 _AT_A_TIME = 4096
 _SPREAD, _STEP = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
@@ -84,23 +82,24 @@ class NGramTable:
         found, counts = np.unique(np.concatenate([keys[keys > 0] for keys in self._pieces()]), return_counts=True)
         self.keys: Int64s = found[counts >= LEAST_TEXTS]
 
-    def counts(self, targets: Floats) -> Floats:
-        """(N, L + 1): how many texts of each label an n-gram stands in, and how many in all.
+    def ratios(self, targets: Floats) -> Floats:
+        """(N, L): r of each n-gram and label.
 
         Args:
             targets: (texts, L), 1 where a text has a label.
         """
-        ones = np.concatenate([targets, np.ones((len(targets), 1), dtype=np.float32)], axis=1)
-        found = np.zeros((len(self.keys), ones.shape[1]), dtype=np.float32)
-        if not len(self.keys):
-            return found
-        for number, keys in enumerate(self._pieces()):
+        inside = np.zeros((len(self.keys), targets.shape[1]))
+        everywhere = np.zeros((len(self.keys), 1))
+        for number, keys in enumerate(self._pieces() if len(self.keys) else ()):
             places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
             text, column = np.nonzero(self.keys[places] == keys)
-            hit, own = places[text, column], ones[number * _AT_A_TIME + text]
-            for label in range(ones.shape[1]):
-                found[:, label] += np.bincount(hit, own[:, label], minlength=len(self.keys))
-        return found
+            hit, own = places[text, column], targets[number * _AT_A_TIME + text]
+            everywhere[:, 0] += np.bincount(hit, minlength=len(self.keys))
+            for label in range(targets.shape[1]):
+                inside[:, label] += np.bincount(hit, own[:, label], minlength=len(self.keys))
+        with_label, without = ALPHA + inside, ALPHA + everywhere - inside
+        logs: Floats = (np.log(with_label / with_label.sum(0)) - np.log(without / without.sum(0))).astype(np.float32)
+        return logs
 
     def _pieces(self) -> Iterator[Int64s]:
         for first in range(0, len(self.texts), _AT_A_TIME):
@@ -118,40 +117,22 @@ class NGramVotes(nn.Module):
     def __init__(self, n: int, n_labels: int, start: float) -> None:
         super().__init__()
         self.start = start
-        self.moved = nn.Embedding(n, n_labels)
-        nn.init.zeros_(self.moved.weight)
+        self.moved = nn.Parameter(torch.zeros(n, n_labels))
+        self.bias = nn.Parameter(torch.zeros(n_labels))
         self.keys: Tensor
-        self.counts: Tensor
+        self.ratios: Tensor
         self.register_buffer("keys", torch.zeros(n, dtype=torch.long))
-        self.register_buffer("counts", torch.zeros(n, n_labels + 1))
+        self.register_buffer("ratios", torch.zeros(n, n_labels))
 
-    def fill(self, keys: Int64s, counts: Floats) -> None:
-        """Take what an `NGramTable` has found."""
+    def fill(self, keys: Int64s, ratios: Floats) -> None:
+        """Take the n-grams of an `NGramTable` (N,) and their ratios (N, L)."""
         self.keys.copy_(torch.from_numpy(keys))
-        self.counts.copy_(torch.from_numpy(counts))
+        self.ratios.copy_(torch.from_numpy(ratios))
 
-    def forward(self, found: Tensor, own: Tensor | None = None) -> Tensor:
-        """(B, K) hashes, 0 for none -> (B, L) in fp32.
-
-        Args:
-            own: (B, L), labels of texts that the counts were made of, which are then left out of them.
-        """
+    def forward(self, found: Tensor) -> Tensor:
+        """(B, K) hashes, 0 for none -> (B, L) in fp32."""
         places = torch.searchsorted(self.keys, found).clamp(max=len(self.keys) - 1)
         hit = (self.keys[places] == found).float()
         weights = hit * hit.sum(1, keepdim=True).clamp(min=1).rsqrt()
-        votes = self._ratios(places, own) * self._weights(places) * weights.unsqueeze(-1)
-        return votes.double().sum(1).float()  # so exact that a row does not change with the room others need
-
-    def _weights(self, places: Tensor) -> Tensor:
-        return self.start + UNIT * self.moved(places).float()  # type: ignore[no-any-return]
-
-    def _ratios(self, places: Tensor, own: Tensor | None) -> Tensor:
-        """(B, K, L): r of the n-grams at these places."""
-        inside, everywhere = self.counts[:, :-1], self.counts[:, -1:]
-        sizes = (ALPHA + inside).sum(0).log() - (ALPHA + everywhere - inside).sum(0).log()  # (L,)
-        inside, everywhere = inside[places], everywhere[places]
-        if own is not None:
-            inside, everywhere = inside - own.unsqueeze(1), everywhere - 1
-        outside = everywhere - inside
-        # at a place that is no n-gram of the text the counts may be negative; its vote does not count
-        return (ALPHA + inside).clamp(min=ALPHA).log() - (ALPHA + outside).clamp(min=ALPHA).log() - sizes
+        votes = self.ratios * (self.start + UNIT * self.moved)  # (N, L)
+        return self.bias + F.embedding_bag(places, votes, mode="sum", per_sample_weights=weights)
