@@ -39,7 +39,7 @@ from labelled import (
     write_texts,
 )
 
-MODEL = {"--model.n-layers": "3", "--model.n-heads": "4", "--model.d-model": "256", "--model.max-len": "128"}
+MODEL = {"--model.n-layers": "3", "--model.n-heads": "4", "--model.d-model": "192", "--model.max-len": "128"}
 PRETRAINING = {
     **MODEL,
     "--tokenizer.kind": "wordpiece",
@@ -51,9 +51,9 @@ TUNING = {
     "--objective.n-grams": "5",
     "--model.dropout": "0.1",
     "--training.watch": "val_accuracy",
-    "--training.batch-size": "96",
-    "--training.learning-rate": "1e-3",
-    "--training.muon-learning-rate": "3e-3",
+    "--training.batch-size": "64",
+    "--training.learning-rate": "3e-3",
+    "--training.muon-learning-rate": "0.015",
     "--training.sample-every": "none",
 }
 #: of the time that is left: evaluations, saving and the last predictions are no part of a training's time
