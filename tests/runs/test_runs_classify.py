@@ -146,6 +146,28 @@ def test_weights_without_a_head_or_with_another_are_refused(corpus: Path, tmp_pa
     assert Run(run.path).model.d_model == 16
 
 
+def test_n_grams_vote_in_a_run_that_goes_on_and_is_loaded(corpus: Path, tmp_path: Path) -> None:
+    said = Recorder()
+    changed = {"objective": {"n_grams": 4}, "training": {**LEARN, "steps": 20, "evaluate_every": 10}}
+    run = trained("classify", corpus, tmp_path / "whole", said, **changed)
+    votes = read_yaml(run.path / "config.yaml")["objective"]["n_gram_votes"]
+    assert f"n-grams of up to 4 characters vote: {votes:,}" in said.text
+    assert run.metrics[-1]["val_accuracy"] > 0.9, "one word tells the label, and it is among the n-grams"
+    texts = [f"물이 {word} 책" for word in LABELS.values()]
+    found = run.predict(texts)
+    assert [row["label"] for row in found] == list(LABELS)
+    assert Run(run.path, threads=1).predict(texts) == found
+    assert run.predict(texts[:1])[0]["probabilities"] == found[0]["probabilities"]
+    cut("classify", corpus, tmp_path / "cut", 12, **changed)
+    resumed(tmp_path / "cut")
+    assert bits(tmp_path / "cut") == bits(tmp_path / "whole")
+    # the settings of one run fit other data
+    fewer = tmp_path / "fewer.tsv"
+    fewer.write_text(reviews(60, seed=5), encoding="utf-8")
+    other = malgil.train(config=run.path / "config.yaml", data=fewer, steps=2, out=tmp_path / "other")
+    assert other.settings.objective.n_gram_votes not in (0, votes)
+
+
 def test_several_labels_a_text(corpus: Path, tmp_path: Path) -> None:
     path = tmp_path / "several.tsv"
     one = [line.rsplit("\t", 1)[0] for line in reviews(30).splitlines()]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from run_cases import TRAINING, Recorder, bits, overrides, trained
+from run_cases import TRAINING, Recorder, bits, overrides, resumed, trained
 from run_processes import arguments, run_pair
 from safetensors.torch import load_file
 from test_runs_resume import CutAt, PowerCut
@@ -131,6 +131,18 @@ def kept_step(run: Run) -> int:
         if torch.equal(load_file(folder / "model.safetensors")["body.embedding.weight"], kept):
             return int(folder.name[5:])
     raise AssertionError("the weights of no checkpoint")
+
+
+def test_a_run_that_goes_on_after_its_end_is_not_said_to_overfit(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rate is high again, and the loss with it."""
+    evaluations(monkeypatch, (1.0, 0.6), (0.9, 0.6), (1.2, 0.6), (1.1, 0.6))
+    trained("classify", corpus, tmp_path / "run", training={"steps": 4, "evaluate_every": 2})
+    said = Recorder()
+    resumed(tmp_path / "run", said, training={"steps": 8})
+    assert "step 8: validation loss 1.1000" in said.text
+    assert "overfits" not in said.text
 
 
 @pytest.mark.parametrize(

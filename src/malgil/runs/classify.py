@@ -51,11 +51,11 @@ class ClassifyTask(LabelTask):
             section["several_labels"] = any(len(record.labels) != 1 for record in records)
         section["labels"] = list(section.get("labels") or found.names)
         said = super().fit_objective(tree, data)
-        if section.get("n_grams") and not section.get("n_gram_votes"):
-            table = NGramTable([record.texts for record in found.train.records], section["n_grams"])
+        if longest := section.get("n_grams"):
+            table = NGramTable([record.texts for record in found.train.records], longest)
             section["n_gram_votes"] = len(table.keys)
             said.append(
-                f"n-grams of up to {section['n_grams']} characters: {len(table.keys):,} stand in three texts or more"
+                f"n-grams of up to {longest} characters vote: {len(table.keys):,}, those of three texts or more"
             )
         if section.get("several_labels"):
             return [*said, f"several labels a text: yes or no for each of {len(section['labels'])}"]

@@ -116,7 +116,7 @@ def fit_pieces(tree: Tree, n_bytes: int) -> list[str]:
         said.append("tokenizer: wordpiece")
     if section.get("vocab_size") == AUTO:
         section["vocab_size"] = 2 ** min(15, max(12, round(math.log2(max(n_bytes, 1) / 1000)) + 3))
-        said.append(f"vocabulary: {section['vocab_size']:,}")
+        said.extend(_vocabulary(section))
     return said
 
 
@@ -130,9 +130,13 @@ def fit_tokenizer(tree: Tree, n_bytes: int) -> list[str]:
     if section.get("vocab_size") == AUTO:
         power = round(math.log2(max(n_bytes, 1) / 1000))
         section["vocab_size"] = 2 ** min(15, max(10, power))
-        if section["kind"] not in ("char", "byte"):
-            said.append(f"vocabulary: {section['vocab_size']:,}")
+        said.extend(_vocabulary(section))
     return said
+
+
+def _vocabulary(section: Tree) -> list[str]:
+    """What is said of the vocabulary, if its size is a choice."""
+    return [] if section["kind"] in ("char", "byte") else [f"vocabulary: {section['vocab_size']:,}"]
 
 
 def fit_model(

@@ -128,6 +128,7 @@ class Session:
         self.leads = self.prepared.world.leads
         self.evaluate = self.prepared.evaluator()
         self.warnings: list[str] = []
+        self.first_step = 0  # of what this session trains
         self.meter = self._meter(None)
         self.started = f"{datetime.now():%Y-%m-%d %H:%M}"
         self.status = "running"
@@ -150,6 +151,7 @@ class Session:
         """Train to the end, or raise what stopped it, with the run folder telling the same."""
         if self.checkpoint is not None:
             self._restore(self.checkpoint)
+        self.first_step = self.trainer.progress.step
         if self.resume and self.trainer.done and self.folder.weights.exists():
             self.display.say(f"this run is {self.trainer.stopped or 'finished'}; raise a limit to train longer")
             return
@@ -331,10 +333,11 @@ class Session:
             )
 
     def _check_overfitting(self, line: dict[str, Any]) -> None:
-        """By the loss, whatever figure is watched."""
+        """By the loss, whatever figure is watched; a finished run that is trained longer begins with a high rate again,
+        and its loss rises for a while."""
         if any(warning.startswith(OVERFITS) for warning in self.warnings):
             return
-        evaluated = [one for one in self._metrics() if "val_loss" in one]
+        evaluated = [one for one in self._metrics() if "val_loss" in one and one["step"] > self.first_step]
         lowest = min(evaluated, key=lambda one: one["val_loss"])
         since = sum(one["step"] > lowest["step"] for one in evaluated)
         if since >= 2 and line["val_loss"] > 1.01 * lowest["val_loss"]:
