@@ -141,14 +141,20 @@ def test_exports_have_the_class_with_the_head(case: str, tmp_path: Path) -> None
     assert dict(again.objective) == head.objective
     assert set(again.heads) == {name for name in heads if not name.startswith("generator")}
     assert all(torch.equal(again.heads[name], heads[name]) for name in again.heads)
+    assert not done.notes
 
 
 @torch.no_grad()
-def test_heads_without_a_class_stay_behind(tmp_path: Path) -> None:
+def test_heads_without_a_class_stay_behind_and_it_is_said(tmp_path: Path) -> None:
     model, config, heads = body_and_head("bert")
     other = {f"label.{name}": tensor for name, tensor in heads.items()}
-    export_model(model, config, None, tmp_path / "labels", heads=other)
+    done = export_model(model, config, None, tmp_path / "labels", heads=other)
     assert not import_model(tmp_path / "labels").heads
+    assert done.notes == ("left behind, without a class in this format: label",)
+    albert, settings, _ = body_and_head("albert")
+    found = {f"discriminator.{name}": tensor for name, tensor in DiscriminatorHead(15).state_dict().items()}
+    done = export_model(albert, settings, None, tmp_path / "albert", heads=found)
+    assert done.notes[0].endswith("discriminator; its layer for hidden tokens was never trained")
     flat = replace(config, pooler=False)  # their class has a pooler below the head
     torch.manual_seed(0)
     export_model(build_model("bert", flat, VOCAB), flat, None, tmp_path / "flat", heads=heads)

@@ -30,6 +30,7 @@ from malgil.models import FAMILIES, build_model
 from malgil.models.base import EncoderDecoder, Model
 from malgil.models.gpt2 import GPT2Config
 from malgil.models.transformer import TransformerConfig
+from malgil.objectives.replaced_tokens import DISCRIMINATOR, GENERATOR
 from malgil.runtime.files import storage_errors, sync_folder
 from malgil.text.tokenizer import Tokenizer
 
@@ -75,11 +76,13 @@ class Exported:
 
     Attributes:
         verifications: what was loaded and compared, a sentence each.
+        notes: what a reader should know, a sentence each.
     """
 
     folder: Path
     format: str
     verifications: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def import_model(folder: Path, *, allow_pickle: bool = False) -> Imported:
@@ -307,7 +310,17 @@ def export_model(
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    return Exported(out, format, done)
+    return Exported(out, format, done, _left_behind(contents, heads or {}))
+
+
+def _left_behind(contents: Contents, heads: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """What was trained with the body and is not in the folder."""
+    left = {name.partition(".")[0] for name in heads} - ({contents.head.name} if contents.head else set())
+    left -= {GENERATOR} if contents.head else set()  # a discriminator leaves it behind in every format
+    if not left:
+        return ()
+    also = "; its layer for hidden tokens was never trained" if DISCRIMINATOR in left else ""
+    return (f"left behind, without a class in this format: {', '.join(sorted(left))}{also}",)
 
 
 def _check_format(family: str, format: str) -> None:

@@ -96,7 +96,8 @@ def export_run(run: Path, out: Path, format: str = "hf") -> str:
     """
     exported = Run(run, device="cpu").export(out, format=format)
     lines = [f"{exported.folder}: {run} in the format '{exported.format}'"]
-    return "\n".join([*lines, *(f"  checked: {line}" for line in exported.verifications)])
+    told = [f"  note: {note}" for note in exported.notes] + [f"  checked: {line}" for line in exported.verifications]
+    return "\n".join([*lines, *told])
 
 
 def recipe_like(imported: Imported) -> str:
