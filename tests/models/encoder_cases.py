@@ -21,7 +21,6 @@ _SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
         "roberta": {**_BERT, "n_types": 1},
         "distilbert": {**_BERT, "n_types": 0, "d_ff": None},
         "electra": {**_BERT, "d_embedding": 7},
-        "runs": {**_BERT, "n_grams": 4, "n_gram_buckets": 50},
     },
     "albert": {
         "plain": {**_BERT, "d_embedding": 7, "pooler": True, "n_types": 3},
@@ -31,13 +30,11 @@ _SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
         "plain": {**_MODERN, "global_every": 1},
         "local": {**_MODERN, "global_every": 2, "window": 4, "local_rope_theta": 50.0},
         "wide-window": {**_MODERN, "d_ff": None},
-        "runs": {**_MODERN, "n_grams": 3, "n_gram_buckets": 50},
     },
     "birnn": {
         "lstm": {**_RNN, "cell": "lstm"},
         "gru": {**_RNN, "cell": "gru", "d_hidden": 5},
         "rnn-one-layer": {**_RNN, "cell": "rnn", "n_layers": 1},
-        "runs": {**_RNN, "cell": "gru", "n_grams": 3, "n_gram_buckets": 50},
     },
 }
 

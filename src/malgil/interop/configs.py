@@ -325,8 +325,6 @@ def spelling_of(family_name: str, config: Any, separate: bool = False, padding: 
     """
     if family_name not in {spelling.family for spelling in SPELLINGS.values()}:
         raise ConfigError(f"no other library has a class for {family_name}", fix="only its run folder travels")
-    if getattr(config, "n_grams", 1) > 1:
-        raise ConfigError("no other library has a class with embeddings of runs", "model.n_grams", "train with 1")
     if family_name == "transformer":
         return SPELLINGS["marian-separate" if separate else "marian"]
     if family_name in {spelling.family for spelling in ENCODERS.values()}:

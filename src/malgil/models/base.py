@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from malgil.layers.heads import linear_nll
-from malgil.layers.ngrams import NGramEmbedding
 from malgil.layers.recurrent import parameters_by_layer
 
 S = TypeVar("S", bound="State")
@@ -87,7 +86,7 @@ class Model(nn.Module, ABC):
     def stem(self) -> list[nn.Module]:
         """What stands below the layers: the embeddings, and what is done to them before the first layer."""
         inside = {module for block in self.blocks() for module in block.modules()}
-        return [m for m in self.modules() if isinstance(m, nn.Embedding | NGramEmbedding) and m not in inside]
+        return [m for m in self.modules() if isinstance(m, nn.Embedding) and m not in inside]
 
     def levels(self) -> list[list[nn.Parameter]]:
         """All parameters from the input to the output, each once: those of the stem, of each layer, and of what

@@ -32,7 +32,6 @@ from malgil.layers.attention import Attention, check_heads
 from malgil.layers.dropout import Dropout
 from malgil.layers.feedforward import FeedForward, gelu
 from malgil.layers.layout import Layout
-from malgil.layers.ngrams import n_gram_embedding
 from malgil.models.base import Encoder, Output
 
 
@@ -50,8 +49,6 @@ class BertConfig:
     dropout: float = setting(0.1, "dropout on embeddings, attention and residuals", low=0, high=0.99)
     pooler: bool = setting(False, "a layer on the first token's vector, for tasks on whole texts")
     norm_eps: float = setting(1e-12, "added to the variance in norms", above=0)
-    n_grams: int = setting(1, "tokens of the longest run that has an embedding too, as in ZEN; 1: none", low=1, high=8)
-    n_gram_buckets: int = setting(262144, "rows of the table of runs, which share them by their hash", low=1)
 
     def __post_init__(self) -> None:
         check_heads(self.d_model, self.n_heads)
@@ -142,7 +139,6 @@ class Bert(Encoder):
         self.embedding = nn.Embedding(vocab_size, width)
         self.position_embedding = nn.Embedding(config.max_len, width)
         self.type_embedding = nn.Embedding(config.n_types, width) if config.n_types else None
-        self.n_gram_embedding = n_gram_embedding(config.n_grams, config.n_gram_buckets, width, config.dropout)
         self.norm = nn.LayerNorm(width, config.norm_eps)
         self.dropout = Dropout(config.dropout)
         self.projection = None if width == config.d_model else nn.Linear(width, config.d_model)
@@ -188,10 +184,7 @@ class Bert(Encoder):
 
     def _embedded(self, tokens: Tensor, type_ids: Tensor | None, layout: Layout) -> Tensor:
         """(N, D): what the first block reads."""
-        found, positions = layout.take(tokens), layout.token_positions()
-        x = self.embedding(found) + self.position_embedding(positions)
-        if self.n_gram_embedding is not None:
-            x = x + self.n_gram_embedding(found, positions)
+        x = self.embedding(layout.take(tokens)) + self.position_embedding(layout.token_positions())
         if self.type_embedding is not None:
             if type_ids is None or self.config.n_types == 1:
                 x = x + self.type_embedding.weight[0]

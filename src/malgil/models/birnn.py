@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from malgil.config import setting
 from malgil.errors import InputError
 from malgil.layers.dropout import Dropout
-from malgil.layers.ngrams import n_gram_embedding
 from malgil.layers.recurrent import CELLS, initialise, read
 from malgil.models.base import Encoder, Output
 
@@ -39,8 +38,6 @@ class BiRNNConfig:
     d_hidden: int | None = setting(None, "width of each direction's state; none = d_model", low=1)
     max_len: int = setting(128, "tokens of a row in training; the model itself has no limit", low=1)
     dropout: float = setting(0.1, "dropout on embeddings, between layers and on hidden vectors", low=0, high=0.99)
-    n_grams: int = setting(1, "tokens of the longest run that has an embedding too, as in ZEN; 1: none", low=1, high=8)
-    n_gram_buckets: int = setting(262144, "rows of the table of runs, which share them by their hash", low=1)
 
     @property
     def hidden_width(self) -> int:
@@ -55,7 +52,6 @@ class BiRNN(Encoder):
         self.config, self.vocab_size = config, vocab_size
         self.d_model, self.context = 2 * config.hidden_width, None
         self.embedding = nn.Embedding(vocab_size, config.d_model)
-        self.n_gram_embedding = n_gram_embedding(config.n_grams, config.n_gram_buckets, config.d_model, config.dropout)
         self.recurrent = CELLS[config.cell](
             config.d_model,
             config.hidden_width,
@@ -72,8 +68,6 @@ class BiRNN(Encoder):
     def _initialise(self) -> None:
         """U(-0.1, 0.1) for the embedding, which is the output layer too; the cells as in `layers.recurrent`."""
         nn.init.uniform_(self.embedding.weight, -EMBEDDING, EMBEDDING)
-        if self.n_gram_embedding is not None:
-            nn.init.uniform_(self.n_gram_embedding.table.weight, -EMBEDDING, EMBEDDING)
         nn.init.xavier_uniform_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         initialise(self.recurrent, EMBEDDING / math.sqrt(3))
@@ -97,8 +91,5 @@ class BiRNN(Encoder):
     ) -> Output:
         if segment_ids is not None:
             raise InputError("a recurrent model takes no packed rows", fix="give each document a row")
-        x = self.embedding(tokens)
-        if self.n_gram_embedding is not None:
-            x = x + self.n_gram_embedding(tokens, torch.arange(tokens.shape[1], device=tokens.device))
-        hidden, _ = read(self.recurrent, self.dropout(x), None, token_mask)
+        hidden, _ = read(self.recurrent, self.dropout(self.embedding(tokens)), None, token_mask)
         return Output(self.dropout(hidden))

@@ -28,7 +28,6 @@ from malgil.layers.attention import Attention, check_heads
 from malgil.layers.dropout import Dropout
 from malgil.layers.feedforward import GeGLU, gelu
 from malgil.layers.layout import Layout
-from malgil.layers.ngrams import n_gram_embedding
 from malgil.layers.positions import RotaryEmbedding, apply_rotary
 from malgil.models.base import Encoder, Output
 
@@ -48,8 +47,6 @@ class ModernBertConfig:
     rope_theta: float = setting(160_000.0, "base of the rotations' wave lengths in global layers", above=1)
     local_rope_theta: float = setting(10_000.0, "the same in local layers", above=1)
     norm_eps: float = setting(1e-5, "added to the variance in norms", above=0)
-    n_grams: int = setting(1, "tokens of the longest run that has an embedding too, as in ZEN; 1: none", low=1, high=8)
-    n_gram_buckets: int = setting(262144, "rows of the table of runs, which share them by their hash", low=1)
 
     def __post_init__(self) -> None:
         check_heads(self.d_model, self.n_heads, even=True)
@@ -125,7 +122,6 @@ class ModernBert(Encoder):
         self.config, self.vocab_size = config, vocab_size
         self.d_model, self.context = config.d_model, config.max_len
         self.embedding = nn.Embedding(vocab_size, config.d_model)
-        self.n_gram_embedding = n_gram_embedding(config.n_grams, config.n_gram_buckets, config.d_model, config.dropout)
         self.embedding_norm = nn.LayerNorm(config.d_model, config.norm_eps, bias=False)
         d_head = config.d_model // config.n_heads
         self.global_rotary = RotaryEmbedding(d_head, config.max_len, config.rope_theta)
@@ -172,11 +168,7 @@ class ModernBert(Encoder):
         layout = Layout.of(tokens, token_mask, segment_ids)
         everything = View(layout, layout.mask, self.global_rotary(layout.positions))
         nearby = View(layout, layout.window(self.config.window // 2), self.local_rotary(layout.positions))
-        found = layout.take(tokens)
-        x = self.embedding(found)  # (N, D)
-        if self.n_gram_embedding is not None:
-            x = x + self.n_gram_embedding(found, layout.token_positions())
-        x = self.dropout(self.embedding_norm(x))
+        x = self.dropout(self.embedding_norm(self.embedding(layout.take(tokens))))  # (N, D)
         for layer, block in enumerate(self.layers):
             x = block(x, everything if self.config.sees_all(layer) else nearby)
         return Output(layout.put(self.norm(x)))

@@ -24,7 +24,6 @@ from torch import Tensor, nn
 
 from malgil.data.store import TokenStore
 from malgil.layers.feedforward import gelu
-from malgil.layers.ngrams import NGramEmbedding
 from malgil.models.base import Encoder, Model, State
 from malgil.objectives.base import Assembled, Batches, BatchPlan
 from malgil.objectives.masked_lm import MaskedBatch, MaskedBatches, MaskedLanguageModelling, hidden_vectors, row_room
@@ -83,7 +82,7 @@ class ReplacedTokenDetection(MaskedLanguageModelling):
         """The generator, which has the body's embeddings, and the discriminator's head."""
         generator = self.generator()
         for name, module in body.named_children():
-            if isinstance(module, nn.Embedding | NGramEmbedding):  # of tokens, runs, positions and types
+            if isinstance(module, nn.Embedding):  # of tokens, positions and types
                 setattr(generator, name, module)
         freeze_unread(generator, lambda generator, texts: generator.logits(token_vectors(generator, texts)))
         return {GENERATOR: generator, DISCRIMINATOR: DiscriminatorHead(body.d_model)}
