@@ -12,7 +12,7 @@ from cyclopts import CycloptsError
 
 from malgil.cli.arguments import Given, take_settings
 from malgil.cli.commands import app
-from malgil.cli.tables import OF_QUESTIONS, OF_WORDS, SCORES, SIGNATURES, score_lines
+from malgil.cli.tables import OF_QUESTIONS, OF_TEXTS, OF_WORDS, SCORES, SIGNATURES, score_lines
 from malgil.models import FAMILIES
 from malgil.runs.recipe import SECTIONS, recipe_names
 
@@ -118,7 +118,7 @@ def test_scores_on_pages_are_printed_so(page: Path) -> None:
     """Every line behind `$ malgil evaluate` has a label of the command's, as wide as there."""
     kinds = ((*SCORES, *SIGNATURES), ("loss", "replaced_loss"))
     labels = {line[:-1] for kind in kinds for line in score_lines(dict.fromkeys(kind, 7)).splitlines()}
-    labels |= {f"{label:<26} " for names in (OF_WORDS, OF_QUESTIONS) for label in names.values()}
+    labels |= {f"{label:<26} " for names in (OF_TEXTS, OF_WORDS, OF_QUESTIONS) for label in names.values()}
     shown = re.findall(r"^\$ malgil evaluate.*\n((?:.+\n)*?)(?=\n|```|\$|note:|BLEU by)", page.read_text("utf-8"), re.M)
     figures = [line for block in shown for line in block.splitlines() if line != "..."]
     assert [line for line in figures if not line.startswith(tuple(labels))] == []

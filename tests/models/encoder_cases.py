@@ -31,6 +31,7 @@ _SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
         "local": {**_MODERN, "global_every": 2, "window": 4, "local_rope_theta": 50.0},
         "wide-window": {**_MODERN, "d_ff": None},
     },
+    "bag": {"plain": {"d_model": 11}},
     "birnn": {
         "lstm": {**_RNN, "cell": "lstm"},
         "gru": {**_RNN, "cell": "gru", "d_hidden": 5},
@@ -45,7 +46,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     for case, settings in _SETTINGS.get(name, {"default": {}}).items()
 }
 RECURRENT_CASES = [case for case in CASES if case.startswith("birnn")]
-ATTENTION_CASES = [case for case in CASES if case not in RECURRENT_CASES]
+BAG_CASES = [case for case in CASES if case.startswith("bag")]
+#: whose tokens know of one another
+READING_CASES = [case for case in CASES if case not in BAG_CASES]
+ATTENTION_CASES = [case for case in READING_CASES if case not in RECURRENT_CASES]
 
 
 def fresh(case: str, **changed: Any) -> Encoder:

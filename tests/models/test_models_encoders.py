@@ -10,7 +10,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 from case_tools import VOCAB, padded, random_tokens
-from encoder_cases import ATTENTION_CASES, CASES, RECURRENT_CASES, alone, fresh, packed, shaken
+from encoder_cases import (
+    ATTENTION_CASES,
+    BAG_CASES,
+    CASES,
+    READING_CASES,
+    RECURRENT_CASES,
+    alone,
+    fresh,
+    packed,
+    shaken,
+)
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -22,6 +32,7 @@ from malgil.models.base import Encoder
 from malgil.models.birnn import BiRNNConfig
 
 every_case = pytest.mark.parametrize("case", CASES)
+every_reader = pytest.mark.parametrize("case", READING_CASES)
 with_attention = pytest.mark.parametrize("case", ATTENTION_CASES)
 
 
@@ -45,7 +56,7 @@ def test_shapes(case: str) -> None:
     assert all(block in inside for block in model.blocks())
 
 
-@every_case
+@every_reader
 @torch.no_grad()
 def test_every_token_sees_every_other(case: str) -> None:
     model = shaken(case)
@@ -56,7 +67,7 @@ def test_every_token_sees_every_other(case: str) -> None:
     assert (moved > 1e-5).all()
 
 
-@every_case
+@every_reader
 @torch.no_grad()
 def test_order_matters(case: str) -> None:
     model = shaken(case)
@@ -140,6 +151,15 @@ def test_recurrent_models_refuse_packed_rows(case: str) -> None:
         shaken(case)(random_tokens(2, 5), segment_ids=torch.ones(2, 5, dtype=torch.long))
 
 
+@pytest.mark.parametrize("case", BAG_CASES)
+@torch.no_grad()
+def test_tokens_of_a_bag_know_of_no_other(case: str) -> None:
+    model, tokens = shaken(case), random_tokens(3, 7)
+    hidden = model(tokens).hidden
+    assert torch.equal(model(tokens.flip(1)).hidden, hidden.flip(1))
+    assert torch.equal(model(tokens[:, :1]).hidden, hidden[:, :1])
+
+
 @every_case
 @torch.no_grad()
 def test_types_are_read_where_there_are_several(case: str) -> None:
@@ -165,7 +185,7 @@ def test_saved_and_loaded_model_is_the_same(case: str, tmp_path: Path) -> None:
     assert model.head_weight() is model.embedding.weight
 
 
-@every_case
+@every_reader
 def test_learns_what_was_masked(case: str) -> None:
     """Rows whose last token says what was masked at their beginning."""
     model = fresh(case, dropout=0.0).train()
@@ -189,8 +209,8 @@ def test_learns_what_was_masked(case: str) -> None:
 @every_case
 @torch.no_grad()
 def test_initial_loss_is_that_of_guessing(case: str) -> None:
-    name, _ = CASES[case]
-    model = build_model(name, family(name).config(n_layers=2), 2001).eval()
+    name, settings = CASES[case]
+    model = build_model(name, family(name).config(**{k: 2 for k in ("n_layers",) if k in settings}), 2001).eval()
     tokens = torch.randint(0, 2001, (3, 12))
     loss = model.nll(model(tokens).hidden.flatten(0, 1), torch.randint(0, 2001, (36,))).mean()
     assert abs(float(loss) - math.log(2001)) < 0.2

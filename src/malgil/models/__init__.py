@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from malgil.config import not_found
 from malgil.models.albert import Albert, AlbertConfig
+from malgil.models.bag import Bag, BagConfig
 from malgil.models.base import EncoderDecoder, Model
 from malgil.models.bert import Bert, BertConfig
 from malgil.models.birnn import BiRNN, BiRNNConfig
@@ -29,6 +30,7 @@ FAMILIES: dict[str, Family] = {
     "rnn_lm": Family(RNNLM, RNNLMConfig),
     "gpt2": Family(GPT2, GPT2Config),
     "llama": Family(Llama, LlamaConfig),
+    "bag": Family(Bag, BagConfig),
     "birnn": Family(BiRNN, BiRNNConfig),
     "bert": Family(Bert, BertConfig),
     "albert": Family(Albert, AlbertConfig),

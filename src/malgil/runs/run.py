@@ -121,7 +121,7 @@ class Run:
             weights = of_body(load_run_weights(self.folder))
             sizes = (settings.family, settings.model, *settings.vocab_sizes)
             where = str(self.folder.path)
-            if settings.model.n_layers > len(weights) or settings.model.max_len > MAX_POSITIONS:
+            if getattr(settings.model, "n_layers", 0) > len(weights) or settings.model.max_len > MAX_POSITIONS:
                 raise CheckpointError("config.yaml describes a larger model than model.safetensors", where, RESTORE)
             with torch.device("meta"):  # sizes are compared before anything is allocated
                 check_weights(build_model(*sizes).state_dict(), weights, where)
