@@ -49,8 +49,9 @@ def test_levels_hold_every_parameter_once(name: str) -> None:
     assert {id(m.weight) for m in body.modules() if isinstance(m, nn.Embedding)} <= stem
     layers = body.levels()[1:-1]
     config: Any = body.config  # type: ignore[attr-defined]
-    encoder = getattr(config, "encoder_layers", config.n_layers if name == "seq2seq" else 0)
-    assert len(layers) == (1 if name == "albert" else config.n_layers + encoder)
+    n_layers = getattr(config, "n_layers", 0)
+    encoder = getattr(config, "encoder_layers", n_layers if name == "seq2seq" else 0)
+    assert len(layers) == (1 if name == "albert" else n_layers + encoder)
     assert all(layers)
 
 
