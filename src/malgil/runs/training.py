@@ -338,6 +338,8 @@ class Session:
         if any(warning.startswith(OVERFITS) for warning in self.warnings):
             return
         evaluated = [one for one in self._metrics() if "val_loss" in one and one["step"] > self.first_step]
+        if not evaluated:  # of the step that it goes on from, whose evaluation a signal cut off
+            return
         lowest = min(evaluated, key=lambda one: one["val_loss"])
         since = sum(one["step"] > lowest["step"] for one in evaluated)
         if since >= 2 and line["val_loss"] > 1.01 * lowest["val_loss"]:
