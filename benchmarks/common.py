@@ -67,15 +67,14 @@ def timing_arguments(parser: ArgumentParser, *, steps: int, peer: str) -> None:
 
 
 def trainer_of(objective: Any, model: Any, batches: Any, settings: Any) -> Any:
-    """A trainer on the CPU that neither evaluates nor saves, in the precision that a run would have."""
-    import torch
-
+    """A trainer where the model is that neither evaluates nor saves, in the precision that a run would have."""
+    from malgil.models.base import parameter_device
     from malgil.objectives.base import Assembled
     from malgil.runtime.device import resolve_precision
     from malgil.training.distributed import World
     from malgil.training.trainer import Hooks, Limits, Trainer
 
-    device = torch.device("cpu")
+    device = parameter_device(model)
     return Trainer(
         assembled=Assembled(model, objective.parts(model)),
         objective=objective,

@@ -18,6 +18,7 @@ import time
 
 import torch
 
+from common import trainer_of
 from malgil.data.corpus import open_corpus
 from malgil.data.settings import DataSettings
 from malgil.data.store import token_store
@@ -25,14 +26,12 @@ from malgil.models import build_model
 from malgil.models.base import count_parameters
 from malgil.models.gpt2 import GPT2Config
 from malgil.models.llama import LlamaConfig
-from malgil.objectives.base import Assembled, BatchPlan, Specials
+from malgil.objectives.base import BatchPlan, Specials
 from malgil.objectives.causal_lm import CausalLanguageModelling
 from malgil.runtime.device import resolve_precision
 from malgil.text.settings import TokenizerSettings
 from malgil.text.training import train_tokenizer
-from malgil.training.distributed import World
 from malgil.training.settings import TrainingSettings
-from malgil.training.trainer import Hooks, Limits, Trainer
 
 SIZE = {"n_layers": 12, "n_heads": 12, "d_model": 768, "max_len": 1024}
 VOCAB = 50304  # GPT-2's 50,257 up to a multiple of 64: matrix units want even shapes
@@ -80,18 +79,7 @@ def main() -> None:
         steps=10 + options.steps, batch_size=options.batch_size, learning_rate=6e-4, beta2=0.95, warmup=10
     )
     batches = objective.training_batches(store, model, size["max_len"], BatchPlan(options.batch_size))
-    trainer = Trainer(
-        assembled=Assembled(model, {}),
-        objective=objective,
-        batches=batches,
-        settings=settings,
-        limits=Limits(steps=settings.steps),
-        device=device,
-        precision=resolve_precision("auto", device),
-        world=World(),
-        workers=0,
-        hooks=Hooks(),
-    )
+    trainer = trainer_of(objective, model, batches, settings)
     losses, times = [], []
     for step in range(10 + options.steps):
         synchronise(device)

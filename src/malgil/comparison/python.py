@@ -66,13 +66,7 @@ def compare(
     Raises:
         MalgilError: see `malgil.errors`; input errors are `ValueError`s too.
     """
-    files = given_files(
-        paths=data,
-        source=source,
-        target=target,
-        validation_source=validation_source,
-        validation_target=validation_target,
-    )
+    files = given_files(data, source, target, validation_source, validation_target)
     sections = {
         **files,
         "training.device": device,

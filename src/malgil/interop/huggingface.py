@@ -315,8 +315,8 @@ def export_model(
 
 def _left_behind(contents: Contents, heads: Mapping[str, Tensor]) -> tuple[str, ...]:
     """What was trained with the body and is not in the folder."""
-    left = {name.partition(".")[0] for name in heads} - ({contents.head.name} if contents.head else set())
-    left -= {GENERATOR} if contents.head else set()  # a discriminator leaves it behind in every format
+    taken = {contents.head.name, GENERATOR} if contents.head else set()  # a discriminator goes without its generator
+    left = {name.partition(".")[0] for name in heads} - taken
     if not left:
         return ()
     also = "; its layer for hidden tokens was never trained" if DISCRIMINATOR in left else ""

@@ -31,7 +31,7 @@ from malgil.data.label_store import LabelStore
 from malgil.errors import DataError
 from malgil.models.base import Encoder, Model, State
 from malgil.objectives.base import Assembled, Batches, BatchPlan, Objective
-from malgil.objectives.ngrams import NGramTable, NGramVotes, n_grams
+from malgil.objectives.ngrams import NGramVotes, n_gram_table, n_grams
 from malgil.objectives.texts import RecordBatches, TextHead, Texts, collate_texts, freeze_unread, text_vectors
 
 #: the names of the head and of the n-grams' votes among the parts
@@ -132,7 +132,7 @@ class Classification(Objective[LabelBatch]):
         votes = parts.get(VOTES)
         if isinstance(votes, NGramVotes):
             if self._primed is None:
-                table = NGramTable([record.texts for record in store.records], self.longest)
+                table = n_gram_table(tuple(record.texts for record in store.records), self.longest)
                 self._primed = table.keys, table.ratios(self.targets(store.records))
             votes.fill(*self._primed)
 

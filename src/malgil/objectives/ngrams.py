@@ -12,6 +12,7 @@ in three texts, and the encoder what phrases mean together.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +69,12 @@ def _distinct(keys: npt.NDArray[np.uint64], rows: Int64s, n_rows: int) -> Int64s
     grid[:, ::-1].sort(axis=1)  # from the largest to the smallest
     grid[:, 1:][grid[:, 1:] == grid[:, :-1]] = 0
     return grid
+
+
+@lru_cache(maxsize=1)
+def n_gram_table(texts: tuple[tuple[str, ...], ...], longest: int) -> NGramTable:
+    """The table of these texts; the last one is kept, since its size is asked for before its ratios are."""
+    return NGramTable(texts, longest)
 
 
 class NGramTable:

@@ -19,7 +19,7 @@ from malgil.evaluation.classification import THRESHOLD, LabelEvaluator, LabelSco
 from malgil.metrics.classification import ClassificationScore
 from malgil.objectives.base import Assembled
 from malgil.objectives.classification import Classification, known
-from malgil.objectives.ngrams import NGramTable
+from malgil.objectives.ngrams import n_gram_table
 from malgil.report.labels import labels_section, mistakes_section
 from malgil.report.words import Words
 from malgil.runs.compared_labels import ComparedLabels
@@ -52,7 +52,7 @@ class ClassifyTask(LabelTask):
         section["labels"] = list(section.get("labels") or found.names)
         said = super().fit_objective(tree, data)
         if longest := section.get("n_grams"):
-            table = NGramTable([record.texts for record in found.train.records], longest)
+            table = n_gram_table(tuple(record.texts for record in found.train.records), longest)
             section["n_gram_votes"] = len(table.keys)
             said.append(
                 f"n-grams of up to {longest} characters vote: {len(table.keys):,}, those of three texts or more"

@@ -8,6 +8,8 @@ from typing import Any
 
 from malgil.errors import InputError
 
+Paths = str | Path | Sequence[str | Path] | None
+
 
 def given_text(value: Any) -> str:
     """A text.
@@ -31,15 +33,24 @@ def given_texts(values: Any) -> Iterator[str]:
     yield from map(given_text, values)
 
 
-def given_paths(paths: str | Path | Sequence[str | Path] | None) -> list[str]:
+def given_paths(paths: Paths) -> list[str]:
     """One path, several, or none."""
     if paths is None:
         return []
     return [str(paths)] if isinstance(paths, (str, Path)) else [str(path) for path in paths]
 
 
-def given_files(**files: str | Path | Sequence[str | Path] | None) -> dict[str, list[str]]:
+def given_files(
+    data: Paths, source: Paths, target: Paths, validation_source: Paths, validation_target: Paths
+) -> dict[str, list[str]]:
     """Settings of the `data` section that name files, by their dotted names; those that are None are left out."""
+    files = {
+        "paths": data,
+        "source": source,
+        "target": target,
+        "validation_source": validation_source,
+        "validation_target": validation_target,
+    }
     return {f"data.{name}": given_paths(paths) for name, paths in files.items() if paths is not None}
 
 

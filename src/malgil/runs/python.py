@@ -55,13 +55,7 @@ def train(
     Raises:
         MalgilError: see `malgil.errors`; input errors are `ValueError`s too.
     """
-    files = given_files(
-        paths=data,
-        source=source,
-        target=target,
-        validation_source=validation_source,
-        validation_target=validation_target,
-    )
+    files = given_files(data, source, target, validation_source, validation_target)
     given = {**files, **_training(time, steps, tokens, epochs, seed, device, threads)}
     overrides = merge(settings, nested({k: v for k, v in given.items() if v is not None}))
     where = None if out is None else Path(out)
