@@ -231,7 +231,7 @@ def test_static_charts_stay_inside() -> None:
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_in_a_browser(tmp_path: Path, language: str, width: int, scheme: str) -> None:
     """No word in the console, nothing wider than the window, and what the script offers works."""
-    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
+    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install -e .[dev]")
     browser_path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser_path is None:
         pytest.skip("no Chromium on PATH: apt-get install chromium")
