@@ -9,7 +9,8 @@ after all else (`--part choose` leaves them alone). The encoder (`modernbert`) l
 without their labels and of the Korean texts beside them; then `classify` goes on from there, with what is left of the
 limit, while n-grams of characters vote beside it (`--tune.objective.n-grams 0`: without them). The limit is that of
 the wall and holds all, from reading the files to the last prediction. `--pretraining 0` shows what is lost without it,
-`--records N` with fewer labels. Settings with `tune.` are those of fine-tuning.
+`--records N` with fewer labels. Settings with `tune.` are those of fine-tuning. An encoder that an earlier call left in
+DIR is taken as it is, and its seconds count as if they had been spent now.
 Prints a JSON object.
 """
 
@@ -45,6 +46,7 @@ PRETRAINING = {
     "--tokenizer.kind": "wordpiece",
     "--tokenizer.vocab-size": "10000",
     "--training.batch-size": "16",
+    "--training.weight-decay": "0.05",
     "--training.sample-every": "none",
 }
 TUNING = {
@@ -52,25 +54,29 @@ TUNING = {
     "--model.dropout": "0.1",
     "--training.watch": "val_accuracy",
     "--training.batch-size": "64",
-    "--training.learning-rate": "3e-3",
-    "--training.muon-learning-rate": "0.015",
+    "--training.learning-rate": "2e-3",
+    "--training.muon-learning-rate": "0.005",
     "--training.sample-every": "none",
 }
 #: of the time that is left: evaluations, saving and the last predictions are no part of a training's time
 SHARE, RESERVE = 0.85, 60.0
 
 
-def pretrain(files: dict[str, Path], folder: Path, seconds: float, common: list[str], settings: Settings) -> Any:
-    """An encoder that has read the training part without its labels, and Korean texts."""
-    from malgil.runs.run import load
-
+def pretrain(files: dict[str, Path], folder: Path, seconds: float, common: list[str], settings: Settings) -> float:
+    """An encoder that has read the training part without its labels, and Korean texts; returns seconds of the wall."""
+    spent, started = folder / "encoder.json", time.perf_counter()
+    if spent.exists():
+        print(f"the encoder in {folder} is there", file=sys.stderr)
+        return float(json.loads(spent.read_text(encoding="utf-8"))["seconds"])
     texts = list(dict.fromkeys(itertools.chain(texts_of(files["train"]), korean_paragraphs())))
     held = {text for text in texts if place(f"held {text}") < 0.01}
     train = write_texts((text for text in texts if text not in held), folder / "texts.jsonl")
     validation = write_texts(held, folder / "held.jsonl")
     words = ["train", "modernbert", "--data", str(train), "--data.validation", str(validation), "--time", f"{seconds}s"]
     malgil([*words, "--out", str(folder / "encoder"), *common], PRETRAINING | settings)
-    return load(folder / "encoder")
+    seconds = time.perf_counter() - started
+    spent.write_text(json.dumps({"seconds": seconds}), encoding="utf-8")
+    return seconds
 
 
 def main() -> None:
@@ -100,10 +106,12 @@ def main() -> None:
         result: dict[str, Any] = {"seed": options.seed, "part": options.part, "records": options.records}
         pretraining = 0.0 if options.pretraining == "0" else seconds_of(options.pretraining)
         if pretraining:
-            encoder = pretrain(files, folder, pretraining, common, settings)
-            last = encoder.metrics[-1]
+            before = time.perf_counter()
+            spent = pretrain(files, folder, pretraining, common, settings)
+            started -= max(0.0, spent - (time.perf_counter() - before))  # of an earlier call
+            last = load(folder / "encoder").metrics[-1]
             result["pretraining"] = {key: last.get(key) for key in ("step", "tokens", "seconds", "val_loss")}
-            command, model = ["finetune", str(encoder.path), "classify"], {}
+            command, model = ["finetune", str(folder / "encoder"), "classify"], {}
         else:
             command = ["train", "classify"]
             chosen = PRETRAINING | {"--model.name": "modernbert"} | settings

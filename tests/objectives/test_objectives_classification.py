@@ -198,7 +198,10 @@ def test_what_is_said_is_the_mean_of_the_model_and_of_votes_and_each_learns_by_i
     texts = made.collate(store, np.arange(5))
     assert texts.n_grams is not None
     plain = made.logits(model, replace(texts, n_grams=None))
-    torch.testing.assert_close(made.logits(model, texts), (plain + model.parts[VOTES](texts.n_grams)) / 2)
+    votes = model.parts[VOTES](texts.n_grams)
+    torch.testing.assert_close(made.logits(model, texts), 0.4 * plain + 0.6 * votes)
+    made.share = 1.0
+    torch.testing.assert_close(made.logits(model, texts), votes)
     batch = made.training_batches(store, model.body, 0, BatchPlan(7))(0)[0]
     before = made.loss(model, batch, None)[0]["labels"]
     alone = [

@@ -8,8 +8,8 @@ in the same row. With balanced weights a text counts n / (labels x n of its labe
 With label smoothing (Szegedy et al. 2016, section 7) the target is a distribution, as for `seq2seq`.
 
 N-grams of characters may vote beside the model (`objectives.ngrams`). Each learns by itself, the loss being the mean of
-both losses, and what is said is the mean of both scores, a product of experts (Hinton 2002): trained on their sum, the
-model learnt no more than to put right what rare n-grams say too surely of texts they were counted in.
+both losses, and what is said is a weighted mean of both scores, a product of experts (Hinton 2002): trained on their
+sum, the model learnt no more than to put right what rare n-grams say too surely of texts they were counted in.
 """
 
 from __future__ import annotations
@@ -98,6 +98,7 @@ class Classification(Objective[LabelBatch]):
         smoothing: probability that is shared among all labels; of several, between yes and no.
         balanced: whether rare labels count more.
         longest, n_votes: characters of n-grams that vote too, and how many of these there are; 0: none.
+        share: what n-grams have of a score, 0 to 1.
     """
 
     requires = Encoder
@@ -114,8 +115,10 @@ class Classification(Objective[LabelBatch]):
         balanced: bool = False,
         longest: int = 0,
         n_votes: int = 0,
+        share: float = 0.6,
     ) -> None:
         self.longest, self.n_votes = (longest, n_votes) if n_votes else (0, 0)
+        self.share = share
         self._primed: tuple[Int64s, Floats] | None = None
         self.labels, self.several, self.pooling = tuple(labels), several, pooling
         self.dropout, self.smoothing, self.balanced = dropout, smoothing, balanced
@@ -182,9 +185,9 @@ class Classification(Objective[LabelBatch]):
         return {"labels": losses[: batch.count].sum()}, None
 
     def logits(self, model: Assembled, texts: Texts) -> Tensor:
-        """(B, L) in fp32: scores of the labels of texts; with n-grams the mean of what they and the model say."""
+        """(B, L) in fp32: scores of the labels of texts; with n-grams a mean of what they and the model say."""
         said, votes = self._said(model, texts), self._votes(model, texts)
-        return said if votes is None else (said + votes) / 2
+        return said if votes is None else torch.lerp(said, votes, self.share)
 
     def _said(self, model: Assembled, texts: Texts) -> Tensor:
         logits: Tensor = model.parts[HEAD](text_vectors(model.body, texts, self.pooling))

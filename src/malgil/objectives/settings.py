@@ -74,6 +74,9 @@ class ObjectiveSettings:
         low=0,
         high=8,
     )
+    n_gram_share: float = setting(
+        0.6, "classification: what n-grams have of a label's score, the model the rest", low=0, high=1
+    )
     n_gram_votes: int = setting(
         0, "classification: how many n-grams have a vote; found in the data, those of three texts or more", low=0
     )

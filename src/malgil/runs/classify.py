@@ -79,6 +79,7 @@ class ClassifyTask(LabelTask):
             smoothing=chosen.label_smoothing,
             balanced=chosen.class_weights == "balanced",
             longest=chosen.n_grams,
+            share=chosen.n_gram_share,
             n_votes=chosen.n_gram_votes,
         )
 
