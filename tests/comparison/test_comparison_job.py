@@ -20,6 +20,7 @@ from malgil.comparison.request import Request
 from malgil.comparison.table import summarise
 from malgil.config import Tree, merge
 from malgil.report.compare_report import render_comparison
+from malgil.runs.pretraining import place_of
 from malgil.runs.run import Run
 from malgil.runs.tasks import task_of
 
@@ -79,6 +80,31 @@ def test_everything_is_measured(tmp_path: Path, corpus: Path, suffix: str, capsy
     table = summarise(plan, compared, results, {}, "finished")
     assert [row["runs"] for row in table["rows"]] == [1, 1]
     assert "<html" in render_comparison(table, "ko")
+
+
+@pytest.mark.slow
+def test_what_a_pretraining_takes_is_of_the_budget(
+    tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tokens, time and energy of both trainings count; of the first one's figures none is told."""
+    asked = {"recipes": ("classify", "classify-pretrained"), "tune": 2}
+    _, (*_, trial, plain, pretrained) = planned(tmp_path, corpus, ".csv", **asked)
+    first, after = work(plain, Reporter()), work(pretrained, Reporter())
+    facts = told(capsys)
+    assert {tuple(fact["evaluated"]) for fact in facts if "evaluated" in fact} == {
+        ("val_loss", "val_accuracy", "val_f1", "val_matthews")
+    }
+    assert after["tokens"] == pytest.approx(first["tokens"], rel=0.05)
+    parts = [Run(place) for place in (place_of(Path(pretrained["folder"])), pretrained["folder"])]
+    assert after["tokens"] == sum(run.metrics[-1]["tokens"] for run in parts)
+    assert after["seconds"] == pytest.approx(sum(run.metrics[-1]["seconds"] for run in parts))
+    assert after["curve"][0]["tokens"] > parts[0].metrics[-1]["tokens"] > 1000
+    assert after["curve"][-1]["tokens"] == after["tokens"]
+    assert after["energy"]["joules"] > 0
+    work(trial, Reporter())
+    assert [path.name for path in (tmp_path / "c" / "tuning").iterdir()] == [Path(trial["folder"]).name]
+    shares = [fact["share"] for fact in told(capsys) if "share" in fact]
+    assert shares == sorted(shares)
 
 
 @pytest.mark.slow

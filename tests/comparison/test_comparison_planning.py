@@ -61,7 +61,14 @@ def test_what_cannot_be_compared_is_refused(
 def test_the_usual_recipes_are_those_that_say_so() -> None:
     assert compared_recipes("causal_lm") == ["rnn", "gru", "lstm", "gpt2", "gpt"]
     assert compared_recipes("classification") == [
-        *("classify-ngrams", "classify-birnn", "classify", "classify-albert", "classify-modernbert"),
+        *(
+            "classify-ngrams",
+            "classify-birnn",
+            "classify",
+            "classify-albert",
+            "classify-modernbert",
+            "classify-pretrained",
+        ),
     ]
     assert compared_recipes("seq2seq") == ["seq2seq", "seq2seq-luong", "seq2seq-bahdanau", "transformer"]
 

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 import torch
 from run_cases import TRAINING, Recorder, bits, trained
+from safetensors.torch import load_file, save_file
 from test_runs_resume import CutAt, PowerCut
 
 import malgil
 from malgil.config import Tree
 from malgil.errors import CheckpointError, ConfigError, NotFoundError
 from malgil.models import build_model, family
+from malgil.runs.fit import LABELLED_RATES
 from malgil.runs.run import Run
 from malgil.runs.training import train
 from malgil.training.checkpoint import load_model
@@ -51,6 +53,28 @@ def test_the_first_step_begins_with_the_bodys_weights(timed: bool, start: Run, c
     assert set(found) == set(expected)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert set(body(load_model(run.path / "checkpoints" / "step-000001"))) == set(expected)
+
+
+def test_rates_follow_the_size_of_the_weights(start: Run, corpus: Path, tmp_path: Path) -> None:
+    rates = ("learning_rate", "muon_learning_rate")
+    small = tuned(start.path, corpus, tmp_path / "small", steps=1).config["training"]
+    assert [small[key] for key in rates] == [LABELLED_RATES[key] for key in rates]  # no lower than from nothing
+    large = tmp_path / "large"
+    shutil.copytree(start.path, large)
+    weights = {name: 20 * tensor for name, tensor in load_file(start.path / "model.safetensors").items()}
+    save_file(weights, large / "model.safetensors")
+    twice = tmp_path / "twice"
+    shutil.copytree(large, twice)
+    save_file({name: 2 * tensor for name, tensor in weights.items()}, twice / "model.safetensors")
+    found = [
+        tuned(place, corpus, tmp_path / f"of {place.name}", steps=1).config["training"] for place in (large, twice)
+    ]
+    for key in rates:
+        assert LABELLED_RATES[key] < found[0][key] < found[1][key]
+        assert found[1][key] == pytest.approx(2 * found[0][key], rel=0.05)
+    named = tuned(large, corpus, tmp_path / "named", steps=1, learning_rate=0.5).config["training"]
+    assert named["learning_rate"] == 0.5
+    assert named["muon_learning_rate"] == found[0]["muon_learning_rate"]
 
 
 def test_what_is_taken_and_what_is_the_recipes(start: Run, corpus: Path, tmp_path: Path) -> None:

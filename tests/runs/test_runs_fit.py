@@ -156,14 +156,6 @@ def test_labelled_texts_get_pieces_epochs_and_rates_of_their_own() -> None:
     assert limited == {"training": {"seconds": 9.0}}
 
 
-def test_a_trained_body_moves_by_smaller_steps() -> None:
-    fresh, tuned = fitted("classify", seconds=60.0), fitted("classify", seconds=60.0, start="runs/bert")
-    for key in ("learning_rate", "muon_learning_rate"):
-        assert 0 < tuned["training"][key] < fresh["training"][key]
-    named = fitted("classify", seconds=60.0, start="runs/bert", learning_rate=0.5)
-    assert named["training"]["learning_rate"] == 0.5
-
-
 @pytest.mark.parametrize(("n_records", "rows"), [(10, 1), (200, 10), (10_000, 32)])
 def test_an_epoch_of_few_texts_has_steps_too(n_records: int, rows: int) -> None:
     tree = compose("classify", [], {"training": {"epochs": 2}, "model": {"max_len": 16}})

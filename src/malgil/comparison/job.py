@@ -33,9 +33,11 @@ from malgil.models.base import count_parameters
 from malgil.runs.display import Display
 from malgil.runs.failures import failures
 from malgil.runs.folder import RunFolder
+from malgil.runs.pretraining import place_of
 from malgil.runs.run import Run
 from malgil.runs.tasks import task_of
 from malgil.runs.training import train
+from malgil.runtime.energy import Energy
 from malgil.runtime.files import storage_errors
 from malgil.runtime.hardware import peak_memory
 from malgil.training.checkpoint import load_state, newest_checkpoint
@@ -52,6 +54,7 @@ class Reporter(Display):
     def __init__(self) -> None:
         super().__init__()
         self._told = 0.0
+        self.part = (0.0, 1.0)  # of the budget, from where to where this training goes
 
     def tell(self, **fact: Any) -> None:
         print(json.dumps(fact, ensure_ascii=False), flush=True)
@@ -64,7 +67,13 @@ class Reporter(Display):
         now = time.monotonic()
         if now - self._told > SECONDS_BETWEEN_LINES:
             self._told = now
+            begin, end = self.part
+            share = begin + (end - begin) * share
             self.tell(share=share, loss=self.loss, seconds=progress.seconds, tokens=progress.tokens)
+
+    def pretraining(self, share: float) -> Display:
+        self.part = (share, 1.0)
+        return _First(share)
 
     def evaluated(self, line: dict[str, Any]) -> None:
         self.tell(evaluated={key: value for key, value in line.items() if key.startswith("val_")})
@@ -73,12 +82,24 @@ class Reporter(Display):
         """The comparison says so."""
 
 
+class _First(Reporter):
+    """Of a training before the one that is compared: how far it is, but not its figures, which say something else."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.part = (0.0, share)
+
+    def evaluated(self, line: dict[str, Any]) -> None:
+        pass
+
+
 def work(spec: Tree, reporter: Reporter) -> Tree:
     """Do what a job's file says, as far as it is not done; returns what is in job.json then."""
     folder = RunFolder(Path(spec["folder"]))
     known = read_json(folder.path / RESULT)
     if known is not None and known["status"] == FAILED:  # what made it fail may lie in its checkpoints
         shutil.rmtree(folder.path)
+        shutil.rmtree(place_of(folder.path), ignore_errors=True)
         known = None
     if known is None:
         known = _trained(spec, folder, reporter)
@@ -90,6 +111,7 @@ def work(spec: Tree, reporter: Reporter) -> Tree:
     if not spec["measure"]:  # a trial of a learning rate: its figure is all that is wanted
         shutil.rmtree(folder.checkpoints, ignore_errors=True)
         folder.weights.unlink(missing_ok=True)
+        shutil.rmtree(place_of(folder.path), ignore_errors=True)
     return known
 
 
@@ -111,26 +133,37 @@ def _trained(spec: Tree, folder: RunFolder, reporter: Reporter) -> Tree:
     lines = run.metrics
     last = lines[-1]
     keys = ("step", "tokens", "seconds")
-    checkpoint = newest_checkpoint(folder.checkpoints)
-    state = {} if checkpoint is None else load_state(checkpoint)
+    first = RunFolder(place_of(folder.path))
+    before = first.lines(first.metrics)[-1] if first.weights.exists() else dict.fromkeys(keys, 0)
+    spent = {key: before[key] + last[key] for key in keys}
+    state = _state(folder)
+    energies = [Energy(**found) for one in (first, folder) if (found := _state(one).get("energy")) is not None]
     on_gpu = run.settings.training.device.startswith("cuda")
     return {
         "name": spec["name"],
         "recipe": spec["recipe"],
         "seed": run.settings.training.seed,
         "status": TRAINED,
-        **{key: last[key] for key in keys},
-        "tokens_per_second": last["tokens"] / last["seconds"],
+        **spent,
+        "tokens_per_second": spent["tokens"] / spent["seconds"],
         "curve": [
-            {k: v for k, v in line.items() if k in keys or k.startswith("val_")} for line in lines if "val_loss" in line
+            {k: v + before[k] if k in keys else v for k, v in line.items() if k in keys or k.startswith("val_")}
+            for line in lines
+            if "val_loss" in line
         ],
         "peak_memory": peak_memory(),
         "peak_gpu_memory": torch.cuda.max_memory_allocated() if on_gpu else None,
-        "energy": state.get("energy"),
+        "energy": asdict(sum(energies[1:], energies[0])) if energies else None,
         "warnings": state.get("warnings", []),
         "size": folder.weights.stat().st_size,
         "wall": {"training": seconds},
     }
+
+
+def _state(folder: RunFolder) -> Tree:
+    """What the newest checkpoint says beside its tensors."""
+    checkpoint = newest_checkpoint(folder.checkpoints)
+    return {} if checkpoint is None else load_state(checkpoint)
 
 
 def _measured(folder: RunFolder, spec: Tree, reporter: Reporter) -> Tree:

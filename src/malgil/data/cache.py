@@ -5,6 +5,7 @@
     stores/<fingerprint>/   token stores, the large ones; least recently used go first
     facts/<key>.json        what a pass over a file found (hash, characters, rows), valid while size and times stay
     builtin/<key>.json      the text of the built-in corpus
+    texts/<key>-*.jsonl     labelled texts without their labels, which a run is pretrained on
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def cache_limit() -> int:
 def clear_cache() -> tuple[int, int]:
     """Removes everything that Malgil has cached: (files, bytes) removed. Other files in the folder stay."""
     files = size = 0
-    for name in ("stores", "facts", "builtin"):
+    for name in ("stores", "facts", "builtin", "texts"):
         folder = cache_folder() / name
         for path in folder.rglob("*"):
             if path.is_file():

@@ -36,6 +36,10 @@ class Display:
     def tokenising(self, done: int, total: int) -> None:
         """Called while text is turned into tokens; characters."""
 
+    def pretraining(self, share: float) -> Display:
+        """What shows a run that comes first and takes that share of the budget."""
+        return self
+
     def start(self, prepared: Prepared, trainer: Trainer) -> None:
         """The first step is next."""
         from malgil.models.base import count_parameters

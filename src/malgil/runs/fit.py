@@ -51,9 +51,8 @@ PAIR_TOKENS = 2048
 LEAST_STEPS_PER_EPOCH = 20
 #: labelled texts of a step, where there are many
 RECORDS_PER_STEP = 32
-#: rates for labelled data, from nothing and of a body that was trained before
+#: rates for labelled data from nothing; those of a body that was trained before follow from it, see `runs.start`
 LABELLED_RATES = {"learning_rate": 1e-3, "muon_learning_rate": 0.003}
-TUNED_RATES = {"learning_rate": 3e-4, "muon_learning_rate": 0.001}
 #: epochs of labelled data, few from so many texts on
 FEW_EPOCHS, MORE_EPOCHS, MANY_RECORDS = 3.0, 10.0, 50_000
 #: how many lines of metrics, evaluations, samples and checkpoints a run has, about
@@ -223,8 +222,6 @@ def fit_labels(
 ) -> list[str]:
     """Size, batch and rates of a model of labelled data; arguments as in `fit_model`.
 
-    A body that was trained before has its size, and moves by small steps.
-
     Args:
         n_tokens: of the training part, as it is read.
         n_records: of the training part.
@@ -238,8 +235,7 @@ def fit_labels(
         training["batch_size"] = math.ceil(rows / world) * world
     tokens = _training_tokens(budget, training, max(1, n_tokens // n_records), n_tokens)
     compute = _compute(tokens) if tokens is not None else rate() * UTILISATION * float(budget.seconds or 0.0)
-    rates = TUNED_RATES if training.get("start") else LABELLED_RATES
-    training.update({key: value for key, value in rates.items() if training.get(key) == AUTO})
+    training.update({key: value for key, value in LABELLED_RATES.items() if training.get(key) == AUTO})
     _fit_shape(model, compute, n_tokens, count)
     said = _fit_dropout(model, compute, tokens, n_tokens, count)
     shown = ", ".join(f"{k} {model[k]}" for k in ("n_layers", "n_heads", "d_model", "max_len") if k in model)

@@ -23,7 +23,7 @@ from malgil.models.base import Model
 from malgil.objectives.base import Assembled, Batches, BatchPlan, Objective, check_fit
 from malgil.runs.fit import fit_rhythm, rhythm_is_set
 from malgil.runs.recipe import Settings, full_tree, settings_of
-from malgil.runs.start import load_start
+from malgil.runs.start import fit_rates, load_start
 from malgil.runs.task import Data, Task, Tokenizers
 from malgil.runs.tasks import task_of
 from malgil.runtime.device import Precision, prepare_cpu, resolve_device, resolve_precision, synchronise
@@ -128,6 +128,7 @@ def prepare(
     validation = task.validation_store(data.validation, tokenizers, tree, progress)
     _tell(say, [*task.notes(train, validation)])
 
+    fit_rates(tree)
     said = task.fit(
         tree,
         store=train,

@@ -18,13 +18,14 @@ from malgil.models import family
 from malgil.objectives.settings import ObjectiveSettings
 from malgil.runs.fit import CHOSEN
 from malgil.text.settings import TokenizerSettings
-from malgil.training.settings import TrainingSettings
+from malgil.training.settings import PretrainingSettings, TrainingSettings
 
 DEFAULT_RECIPE = "gpt"
 SECTIONS: dict[str, type[Any]] = {
     "tokenizer": TokenizerSettings,
     "data": DataSettings,
     "objective": ObjectiveSettings,
+    "pretraining": PretrainingSettings,
     "training": TrainingSettings,
     "generation": GenerationSettings,
 }
@@ -40,6 +41,7 @@ class Settings:
     tokenizer: TokenizerSettings
     data: DataSettings
     objective: ObjectiveSettings
+    pretraining: PretrainingSettings
     training: TrainingSettings
     generation: GenerationSettings
 

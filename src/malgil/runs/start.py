@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from pathlib import Path
 
 import torch
@@ -10,9 +12,13 @@ from malgil.config import AUTO, Tree
 from malgil.errors import CheckpointError, ConfigError
 from malgil.models import build_model
 from malgil.models.base import Encoder, Model
+from malgil.runs.fit import LABELLED_RATES
 from malgil.runs.folder import RunFolder
 from malgil.runs.recipe import recipe, settings_of
 from malgil.runs.weights import check_weights, load_run_weights, of_body
+
+#: of a body's weights, that a step changes at most; measured on encoders of NSMC and WNUT17 (docs/results.md)
+ADAMW_SHARE, MUON_SHARE = 0.015, 0.004
 
 
 def start_tree(start: Path, name: str) -> Tree:
@@ -44,6 +50,34 @@ def start_tree(start: Path, name: str) -> Tree:
         "tokenizer": {**stored["tokenizer"], "path": str(folder.tokenizer)},
         "training": {"start": str(start)},
     }
+
+
+def fit_rates(tree: Tree) -> None:
+    """Learning rates of a body that was trained before, where they are open, by the size of its weights.
+
+    What a step changes is to be a share of what is there: weights that Muon trained for long are large, and hardly
+    move at rates that would tear a small body apart. With r the root mean square of a weight, AdamW's rate is a share
+    of r of the embedding, Muon's of r sqrt(inputs) of the blocks' matrices (their median), which is about the root mean
+    square of their singular values, as a step's are 1. They are no lower than those from nothing.
+    """
+    training = tree["training"]
+    open_ = [key for key in ("learning_rate", "muon_learning_rate") if training.get(key) == AUTO]
+    if training.get("start") is None or not open_:
+        return
+    settings = settings_of(RunFolder(Path(training["start"])).read_config())
+    body = build_model(settings.family, settings.model, *settings.vocab_sizes)
+    load_start(body, training["start"])
+    tables = [module.weight for module in body.modules() if isinstance(module, torch.nn.Embedding)]
+    embedding = _size(max(tables, key=torch.numel))
+    matrices = [weight for block in body.blocks() for weight in block.parameters() if weight.dim() == 2]
+    block = statistics.median(_size(weight) * math.sqrt(weight.shape[1]) for weight in matrices)
+    rates = {"learning_rate": ADAMW_SHARE * embedding, "muon_learning_rate": MUON_SHARE * block}
+    training.update({key: max(LABELLED_RATES[key], float(f"{rates[key]:.2g}")) for key in open_})
+
+
+def _size(weight: torch.Tensor) -> float:
+    """The root mean square."""
+    return float(weight.detach().square().mean().sqrt())
 
 
 def load_start(body: Model, start: str) -> None:

@@ -22,6 +22,7 @@ from malgil.runs.display import Display, Silent
 from malgil.runs.estimate import Estimate, estimate
 from malgil.runs.folder import RunFolder, new_folder, newest_run
 from malgil.runs.prepare import prepare
+from malgil.runs.pretraining import pretrained, pretrains
 from malgil.runs.recipe import DEFAULT_RECIPE, compose
 from malgil.runs.resume import finish_of, resumed_tree
 from malgil.runs.run import Run
@@ -80,6 +81,9 @@ def train(
         tree = resumed_tree(folder, recipe, config_files or [], overrides)
     else:
         tree = _composed(recipe, config_files or [], overrides, start)
+        if pretrains(tree):
+            out = new_folder(out, tree["recipe"]).path
+            tree = pretrained(tree, out, train, display)
     with ExitStack() as stack:
         world = join_world(resolve_device(tree["training"].get("device", AUTO)))
         stack.callback(leave_world)

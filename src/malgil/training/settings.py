@@ -12,6 +12,16 @@ LIMITS = {"steps": "--steps", "tokens": "--tokens", "epochs": "--epochs", "secon
 
 
 @dataclass(frozen=True)
+class PretrainingSettings:
+    """What is trained first, of a recipe for labelled data."""
+
+    recipe: str | None = setting(
+        None, "labelled data: this recipe first learns from the same texts without their labels; none: nothing does"
+    )
+    share: float = setting(0.5, "of the time, or of whatever else limits the run, that it gets", above=0, high=0.95)
+
+
+@dataclass(frozen=True)
 class TrainingSettings:
     """One step reads batch_size x accumulate rows, whatever the number of processes.
 
