@@ -54,8 +54,9 @@ TUNING = {
     "--model.dropout": "0.1",
     "--training.watch": "val_accuracy",
     "--training.batch-size": "64",
-    "--training.learning-rate": "2e-3",
-    "--training.muon-learning-rate": "0.005",
+    "--training.learning-rate": "1e-3",
+    "--training.muon-learning-rate": "0.003",
+    "--objective.label-smoothing": "0.1",
     "--training.sample-every": "none",
 }
 #: of the time that is left: evaluations, saving and the last predictions are no part of a training's time
