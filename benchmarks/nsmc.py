@@ -46,7 +46,6 @@ PRETRAINING = {
     "--tokenizer.kind": "wordpiece",
     "--tokenizer.vocab-size": "10000",
     "--training.batch-size": "16",
-    "--training.weight-decay": "0.05",
     "--training.sample-every": "none",
 }
 TUNING = {
