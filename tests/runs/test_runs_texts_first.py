@@ -16,7 +16,7 @@ from malgil.errors import ConfigError, DataError, ResumeMismatch
 from malgil.runs.classify import ClassifyTask
 from malgil.runs.pretraining import HELD, place_of
 from malgil.runs.run import Run
-from malgil.runs.training import train
+from malgil.runs.training import dry_run, train
 
 STILL = {"learning_rate": 1e-30, "muon_learning_rate": 1e-30, "weight_decay": 0.0, "ema": None}
 
@@ -105,6 +105,13 @@ def test_another_run_in_its_place_is_not_touched(corpus: Path, tmp_path: Path) -
     (tmp_path / "run").rename(tmp_path / "other")
     with pytest.raises(ResumeMismatch, match=r"training\.seed"):
         made(corpus, tmp_path / "run", training={"steps": 4, "seed": 5})
+
+
+def test_a_dry_run_is_of_what_comes_after(corpus: Path, tmp_path: Path) -> None:
+    said = Recorder()
+    found = dry_run("classify", settings(corpus, training={"steps": 8}), display=said)
+    assert found.steps == 2
+    assert "bert comes first" in said.text
 
 
 @pytest.mark.parametrize("recipe", ["tag", "similarity", "answer", "embed"])

@@ -44,6 +44,7 @@ class Display:
         """The first step is next."""
         from malgil.models.base import count_parameters
 
+        self.loss = None  # of a run before this one
         self._before = (trainer.progress.tokens, trainer.progress.seconds)
         self._bits_per_nat = prepared.task.bits_per_nat(prepared.train)
         self._of_tokens = prepared.task.of_tokens

@@ -69,15 +69,19 @@ def pretrained(tree: Tree, out: Path, train: Callable[..., Run], display: Displa
     place = place_of(out)
     display.say(f"first {name}, for {share:.0%} of the budget, on the texts without labels: {place}")
     first = RunFolder(place)
-    begun, settings = first.config.exists(), _settings(tree, name, share)
+    begun, settings = first.config.exists(), _settings(tree, name)
     if begun:  # it says how many tokens there were, and not how many were asked for
         settings["tokenizer"].pop("vocab_size", None)
     train(name, settings, out=place, resume=begun, display=display.pretraining(share))
     display.say(f"then {tree['recipe']}, for the other {1 - share:.0%}: {out}")
-    after = merge(tree, start_tree(place, tree["recipe"]))
+    after = merge(rest_of(tree), start_tree(place, tree["recipe"]))
     after["model"]["dropout"] = tree["model"].get("dropout", after["model"]["dropout"])
-    after["training"] |= {key: value - _part(value, share) for key, value in _limits(tree).items()}
     return after
+
+
+def rest_of(tree: Tree) -> Tree:
+    """The settings with what is left of each limit when the pretraining has had its share."""
+    return merge(tree, {"training": {key: rest for key, (_, rest) in _limits(tree).items()}})
 
 
 def _check(tree: Tree, name: str) -> None:
@@ -96,7 +100,7 @@ def _check(tree: Tree, name: str) -> None:
         )
 
 
-def _settings(tree: Tree, name: str, share: float) -> Tree:
+def _settings(tree: Tree, name: str) -> Tree:
     """What the first run has of the second one's settings, and its data."""
     task = task_of(tree["objective"]["name"])
     data = task.opened(parse(DataSettings, tree.get("data", {}), "data"))
@@ -120,18 +124,20 @@ def _settings(tree: Tree, name: str, share: float) -> Tree:
         "objective": {"also": "none"} if own["objective"].get("also", "none") != "none" else {},
         "training": {
             **{key: tree["training"][key] for key in ALIKE if key in tree["training"]},
-            **{key: _part(value, share) for key, value in _limits(tree).items()},
+            **{key: first for key, (first, _) in _limits(tree).items()},
         },
     }
 
 
-def _limits(tree: Tree) -> dict[str, Any]:
-    return {key: tree["training"][key] for key in LIMITS if tree["training"].get(key) is not None}
-
-
-def _part(limit: Any, share: float) -> Any:
-    """A share of a limit, at least 1 where it is a number of things."""
-    return max(1, round(limit * share)) if isinstance(limit, int) else limit * share
+def _limits(tree: Tree) -> dict[str, tuple[Any, Any]]:
+    """Of each limit what the pretraining has of it and what is left: a step at least of each."""
+    share = float(tree["pretraining"].get("share", 0.5))
+    found = {}
+    for key in LIMITS:
+        if (limit := tree["training"].get(key)) is not None:
+            first = max(1, round(limit * share)) if isinstance(limit, int) else limit * share
+            found[key] = (first, max(1, limit - first) if isinstance(limit, int) else limit - first)
+    return found
 
 
 def _files(texts: list[str], source: str) -> tuple[Path, Path]:

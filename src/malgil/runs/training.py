@@ -22,7 +22,7 @@ from malgil.runs.display import Display, Silent
 from malgil.runs.estimate import Estimate, estimate
 from malgil.runs.folder import RunFolder, new_folder, newest_run
 from malgil.runs.prepare import prepare
-from malgil.runs.pretraining import pretrained, pretrains
+from malgil.runs.pretraining import pretrained, pretrains, rest_of
 from malgil.runs.recipe import DEFAULT_RECIPE, compose
 from malgil.runs.resume import finish_of, resumed_tree
 from malgil.runs.run import Run
@@ -116,6 +116,9 @@ def dry_run(
 ) -> Estimate:
     """What `train` would build, how much memory and time it would take; nothing is written but the token cache."""
     tree = _composed(recipe, config_files or [], overrides, start)
+    if pretrains(tree):
+        display.say(f"{tree['pretraining']['recipe']} comes first, and this is of the part of the budget behind it")
+        tree = rest_of(tree)
     return estimate(prepare(tree, display.say, progress=display.tokenising))
 
 
