@@ -1,6 +1,6 @@
 """What a comparison costs beside its trainings: five models for T seconds each, and everything around them.
 
-    python benchmarks/compare.py [--time 60] [--threads 2] [--data builtin] [--recipes A,B,C] [--cold]
+    python benchmarks/compare.py [--time 60] [--threads 2] [--data builtin] [--recipes A,B,C] [--cold] [--out DIR]
 
 The bars: for T of 60 seconds and more, at most 1.15 x models x T beside evaluations; `--data builtin --time 30s` on a
 machine that has never seen the data (`--cold`: an empty cache) under five minutes. Evaluations are counted as points of
@@ -63,10 +63,12 @@ def main() -> None:
     parser.add_argument("--data", default="builtin")
     parser.add_argument("--recipes", default="")
     parser.add_argument("--cold", action="store_true")
+    parser.add_argument("--out", type=Path, help="a folder to leave the comparison in")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        wall = compare(options, Path(name) / "compare", Path(name) / "cache")
-        result = json.loads((Path(name) / "compare" / "compare.json").read_text(encoding="utf-8"))
+        out = options.out or Path(name) / "compare"
+        wall = compare(options, out, Path(name) / "cache")
+        result = json.loads((out / "compare.json").read_text(encoding="utf-8"))
     print(machine(), f"{options.threads} threads", sep=", ")
     print(f"\n{table(rows_of(result))}\n")
     runs = [run for model in result["models"] for run in model["runs"]]
