@@ -33,16 +33,19 @@ def size(n_bytes: float) -> str:
 
 
 def duration(seconds: float, language: str = "en") -> str:
-    """`9.4 s`, `2 min 24 s`, `3 h 5 min`."""
+    """`9.4 s`, `2 min`, `2 min 24 s`, `3 h 5 min`.
+
+    >>> duration(120), duration(144), duration(3600), duration(11_100, "ko")
+    ('2 min', '2 min 24 s', '1 h', '3시간 5분')
+    """
     hour, minute, second = (" h", " min", " s") if language == "en" else ("시간", "분", "초")
     if seconds < 10:
         return f"{seconds:.1f}{second}"
     whole = round(seconds)
     if whole < 60:
         return f"{whole}{second}"
-    if whole < 3600:
-        return f"{whole // 60}{minute} {whole % 60}{second}"
-    return f"{whole // 3600}{hour} {whole % 3600 // 60}{minute}"
+    large, small, most = (minute, second, whole) if whole < 3600 else (hour, minute, whole // 60)
+    return f"{most // 60}{large}" + (f" {most % 60}{small}" if most % 60 else "")
 
 
 def energy(joules: float, unit_of: float | None = None) -> str:
