@@ -15,6 +15,7 @@ from malgil.errors import CheckpointError, ConfigError, InputError, ResumeMismat
 from malgil.interop.huggingface import export_model
 from malgil.models import build_model, family
 from malgil.runs.exchange import export_run, import_run
+from malgil.runs.recipe import SECTIONS
 from malgil.runs.run import Run
 from malgil.text.settings import TokenizerSettings
 from malgil.text.training import train_tokenizer
@@ -117,7 +118,7 @@ def test_the_run_is_complete_and_repeatable(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     import_run(foreign(Path("theirs"), "llama"), Path("run"))
     config = Run("run").config
-    assert set(config) == {"recipe", "description", "model", "tokenizer", "data", "objective", "training", "generation"}
+    assert set(config) == {"recipe", "description", "model", *SECTIONS}
     assert config["training"]["batch_size"] == 12
     Path("text.txt").write_text(TEXT, encoding="utf-8")
     anew = malgil.train("gpt", data="text.txt", config="run/config.yaml", out="anew", steps=1, threads=1, quiet=True)
