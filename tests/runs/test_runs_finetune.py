@@ -77,6 +77,17 @@ def test_rates_follow_the_size_of_the_weights(start: Run, corpus: Path, tmp_path
     assert named["muon_learning_rate"] == found[0]["muon_learning_rate"]
 
 
+@pytest.mark.parametrize("recipe", ["classify-ngrams", "classify-birnn", "classify-albert", "classify-modernbert"])
+def test_any_encoder_can_be_begun_with(recipe: str, corpus: Path, tmp_path: Path) -> None:
+    """Also one without blocks, whose weights are all AdamW's."""
+    size = {"d_model": 16} if recipe == "classify-ngrams" else {"d_model": 16, "n_layers": 1}
+    first = train(recipe, {**settings(corpus, steps=1), "model": size}, out=tmp_path / "first", display=Recorder())
+    run = tuned(first.path, corpus, tmp_path / "run", steps=1, learning_rate="auto", muon_learning_rate="auto")
+    assert run.config["training"]["learning_rate"] >= LABELLED_RATES["learning_rate"]
+    assert run.config["training"]["muon_learning_rate"] >= LABELLED_RATES["muon_learning_rate"]
+    assert run.config["model"]["name"] == first.config["model"]["name"]
+
+
 def test_what_is_taken_and_what_is_the_recipes(start: Run, corpus: Path, tmp_path: Path) -> None:
     run = tuned(start.path, corpus, tmp_path / "run", steps=2)
     assert run.tokenizer.fingerprint == start.tokenizer.fingerprint

@@ -17,7 +17,7 @@ from malgil.runs.folder import RunFolder
 from malgil.runs.recipe import recipe, settings_of
 from malgil.runs.weights import check_weights, load_run_weights, of_body
 
-#: of a body's weights, that a step changes at most; measured on encoders of NSMC and WNUT17 (docs/results.md)
+#: of a body's weights, that a step changes at most: tried on encoders that were pretrained here, and on an imported one
 ADAMW_SHARE, MUON_SHARE = 0.015, 0.004
 
 
@@ -70,7 +70,8 @@ def fit_rates(tree: Tree) -> None:
     tables = [module.weight for module in body.modules() if isinstance(module, torch.nn.Embedding)]
     embedding = _size(max(tables, key=torch.numel))
     matrices = [weight for block in body.blocks() for weight in block.parameters() if weight.dim() == 2]
-    block = statistics.median(_size(weight) * math.sqrt(weight.shape[1]) for weight in matrices)
+    sizes = [_size(weight) * math.sqrt(weight.shape[1]) for weight in matrices]
+    block = statistics.median(sizes) if sizes else 0.0  # without blocks Muon has nothing to do
     rates = {"learning_rate": ADAMW_SHARE * embedding, "muon_learning_rate": MUON_SHARE * block}
     training.update({key: max(LABELLED_RATES[key], float(f"{rates[key]:.2g}")) for key in open_})
 
