@@ -11,10 +11,9 @@ from run_cases import Recorder, overrides
 from run_processes import CONTEXT, finish
 
 from malgil.models.base import count_parameters
-from malgil.runs.estimate import estimate
+from malgil.runs.estimate import dry_run, estimate
 from malgil.runs.prepare import Prepared, prepare
 from malgil.runs.recipe import compose
-from malgil.runs.training import dry_run
 from malgil.training.trainer import Hooks
 
 SIZES = {

@@ -19,10 +19,10 @@ from test_runs_resume import cut
 from malgil.config import read_yaml
 from malgil.errors import CheckpointError, ConfigError, ResumeMismatch
 from malgil.models.base import Encoder
+from malgil.runs.estimate import dry_run
 from malgil.runs.exchange import export_run
 from malgil.runs.recipe import recipe
 from malgil.runs.run import Run
-from malgil.runs.training import dry_run
 from malgil.training.checkpoint import load_state
 
 SAID: dict[str, Recorder] = {}

@@ -14,9 +14,10 @@ from malgil.config import Tree, merge, parse
 from malgil.data.settings import DataSettings
 from malgil.errors import ConfigError, DataError, ResumeMismatch
 from malgil.runs.classify import ClassifyTask
+from malgil.runs.estimate import dry_run
 from malgil.runs.pretraining import HELD, place_of
 from malgil.runs.run import Run
-from malgil.runs.training import dry_run, train
+from malgil.runs.training import train
 
 STILL = {"learning_rate": 1e-30, "muon_learning_rate": 1e-30, "weight_decay": 0.0, "ema": None}
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from malgil.models.base import count_parameters
-from malgil.runs.prepare import Prepared
+from malgil.runs.display import Display
+from malgil.runs.prepare import Prepared, prepare
+from malgil.runs.pretraining import pretrains, rest_of
+from malgil.runs.start import composed
 from malgil.training.trainer import Hooks
 
 FP32 = 4
@@ -56,6 +62,22 @@ class Estimate:
             f"steps:      {self.steps:,}, {self.tokens:,} tokens, {self.epochs:.2f} epochs",
             f"time:       {time}",
         ]
+
+
+def dry_run(
+    recipe: str | None,
+    overrides: Mapping[str, Any],
+    *,
+    config_files: list[Path] | None = None,
+    display: Display,
+    start: Path | None = None,
+) -> Estimate:
+    """What `train` would build, how much memory and time it would take; nothing is written but the token cache."""
+    tree = composed(recipe, config_files or [], overrides, start)
+    if pretrains(tree):
+        display.say(f"{tree['pretraining']['recipe']} comes first, and this is of the part of the budget behind it")
+        tree = rest_of(tree)
+    return estimate(prepare(tree, display.say, progress=display.tokenising))
 
 
 def estimate(run: Prepared) -> Estimate:

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from malgil.config import AUTO, Tree
+from malgil.config import AUTO, Tree, read_yaml
 from malgil.errors import CheckpointError, ConfigError
 from malgil.models import build_model
 from malgil.models.base import Encoder, Model
 from malgil.runs.fit import LABELLED_RATES
 from malgil.runs.folder import RunFolder
-from malgil.runs.recipe import recipe, settings_of
+from malgil.runs.recipe import DEFAULT_RECIPE, compose, recipe, settings_of
 from malgil.runs.weights import check_weights, load_run_weights, of_body
 
 #: of a body's weights, that a step changes at most: tried on encoders that were pretrained here, and on an imported one
 ADAMW_SHARE, MUON_SHARE = 0.015, 0.004
+
+
+def composed(recipe: str | None, files: list[Path], overrides: Mapping[str, Any], start: Path | None) -> Tree:
+    """The settings of a new run, see `runs.recipe.compose`; with a start what that run gives lies over the recipe.
+
+    Args:
+        recipe: its name; None: the one that the settings files name, as a run's config.yaml does, or the default.
+    """
+    named = [read_yaml(path).get("recipe") for path in files]
+    name = recipe or next((str(found) for found in reversed(named) if found), DEFAULT_RECIPE)
+    return compose(name, files, overrides, None if start is None else start_tree(start, name))
 
 
 def start_tree(start: Path, name: str) -> Tree:

@@ -12,21 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from malgil.config import AUTO, Tree, read_yaml
+from malgil.config import AUTO, Tree
 from malgil.errors import Interrupted, MalgilError, NonFiniteError, ResumeMismatch
 from malgil.models.base import count_parameters
 from malgil.objectives.base import Assembled
 from malgil.report.run_report import RunFacts, render_run
 from malgil.report.words import Words, language_of
 from malgil.runs.display import Display, Silent
-from malgil.runs.estimate import Estimate, estimate
 from malgil.runs.folder import RunFolder, new_folder, newest_run
 from malgil.runs.prepare import prepare
-from malgil.runs.pretraining import pretrained, pretrains, rest_of
-from malgil.runs.recipe import DEFAULT_RECIPE, compose
+from malgil.runs.pretraining import pretrained, pretrains
 from malgil.runs.resume import finish_of, resumed_tree
 from malgil.runs.run import Run
-from malgil.runs.start import start_tree
+from malgil.runs.start import composed
 from malgil.runs.task import Preview, ReportSection, Tokenizers
 from malgil.runs.weights import save_run_weights
 from malgil.runtime.device import resolve_device
@@ -80,7 +78,7 @@ def train(
         folder = RunFolder(out) if out is not None else newest_run()
         tree = resumed_tree(folder, recipe, config_files or [], overrides)
     else:
-        tree = _composed(recipe, config_files or [], overrides, start)
+        tree = composed(recipe, config_files or [], overrides, start)
         if pretrains(tree):
             out = new_folder(out, tree["recipe"]).path
             tree = pretrained(tree, out, train, display)
@@ -104,22 +102,6 @@ def train(
             new_folder(folder.path, tree["recipe"])
         session.run()
     return Run(folder.path)
-
-
-def dry_run(
-    recipe: str | None,
-    overrides: Mapping[str, Any],
-    *,
-    config_files: list[Path] | None = None,
-    display: Display,
-    start: Path | None = None,
-) -> Estimate:
-    """What `train` would build, how much memory and time it would take; nothing is written but the token cache."""
-    tree = _composed(recipe, config_files or [], overrides, start)
-    if pretrains(tree):
-        display.say(f"{tree['pretraining']['recipe']} comes first, and this is of the part of the budget behind it")
-        tree = rest_of(tree)
-    return estimate(prepare(tree, display.say, progress=display.tokenising))
 
 
 class Session:
@@ -388,14 +370,3 @@ class Session:
             watched=(self.trainer.watched.figure, self.trainer.watched.more_is_better),
         )
         atomic_write(self.folder.report, render_run(facts, self._language()))
-
-
-def _composed(recipe: str | None, files: list[Path], overrides: Mapping[str, Any], start: Path | None) -> Tree:
-    name = recipe or _named(files)
-    return compose(name, files, overrides, None if start is None else start_tree(start, name))
-
-
-def _named(config_files: list[Path]) -> str:
-    """The recipe that settings files name, as a run's config.yaml does; else the default."""
-    named = [read_yaml(path).get("recipe") for path in config_files]
-    return next((str(name) for name in reversed(named) if name), DEFAULT_RECIPE)

@@ -95,7 +95,7 @@ def train(
     """
     from malgil.cli.display import LiveDisplay
     from malgil.config import merge, nested
-    from malgil.runs import training
+    from malgil.runs import estimate, training
 
     options = {
         **files(data, source, target, validation_source, validation_target),
@@ -108,7 +108,7 @@ def train(
         raise InputError("--dry-run and --resume do not go together", fix="leave one of them out")
     overrides = merge(nested(given.values), nested(given.options(options)))
     if dry_run:
-        for line in training.dry_run(recipe, overrides, config_files=config, display=LiveDisplay()).lines():
+        for line in estimate.dry_run(recipe, overrides, config_files=config, display=LiveDisplay()).lines():
             print(line)
         return
     training.train(recipe, overrides, out=out, config_files=config, resume=resume, display=LiveDisplay())
@@ -171,7 +171,7 @@ def finetune(
     """
     from malgil.cli.display import LiveDisplay
     from malgil.config import merge, nested
-    from malgil.runs import training
+    from malgil.runs import estimate, training
 
     options = {
         "data.paths": ("--data", data or None),
@@ -183,7 +183,7 @@ def finetune(
     overrides = merge(nested(given.values), nested(given.options(options)))
     if dry_run:
         display = LiveDisplay()
-        for line in training.dry_run(recipe, overrides, config_files=config, display=display, start=run).lines():
+        for line in estimate.dry_run(recipe, overrides, config_files=config, display=display, start=run).lines():
             print(line)
         return
     training.train(recipe, overrides, out=out, config_files=config, display=LiveDisplay(), start=run)
