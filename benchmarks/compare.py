@@ -3,9 +3,8 @@
     python benchmarks/compare.py [--time 60] [--threads 2] [--data builtin] [--recipes A,B,C] [--cold] [--out DIR]
 
 The bars: for T of 60 seconds and more, at most 1.15 x models x T beside evaluations; `--data builtin --time 30s` on a
-machine that has never seen the data (`--cold`: an empty cache) under five minutes. Evaluations are counted as points of
-the curve times the seconds of the evaluation that follows training, which is the same one and, of recurrent models, a
-little more.
+machine that has never seen the data (`--cold`: an empty cache) under five minutes. Evaluations are those along the way,
+as the trainer times them, and the one that follows training.
 """
 
 from __future__ import annotations
@@ -41,13 +40,13 @@ def rows_of(result: dict[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for model in result["models"]:
         (run,) = model["runs"]
-        wall, evaluations = run["wall"], len(run["curve"]) * run["wall"]["evaluating"]
-        beside = wall["training"] - run["seconds"] - evaluations
+        wall = run["wall"]
+        beside = wall["training"] - run["seconds"] - wall["evaluations"]
         rows.append(
             {
                 "model": model["recipe"],
                 "training": f"{run['seconds']:.1f}",
-                "evaluations": f"{evaluations:.1f}",
+                "evaluations": f"{wall['evaluations']:.1f}",
                 "set-up, saving, sample": f"{beside:.1f}",
                 **{stage: f"{wall[stage]:.1f}" for stage in STAGES},
             }
@@ -72,7 +71,7 @@ def main() -> None:
     print(machine(), f"{options.threads} threads", sep=", ")
     print(f"\n{table(rows_of(result))}\n")
     runs = [run for model in result["models"] for run in model["runs"]]
-    evaluating = sum((len(run["curve"]) + 1) * run["wall"]["evaluating"] for run in runs)
+    evaluating = sum(run["wall"]["evaluations"] + run["wall"]["evaluating"] for run in runs)
     training = options.time * len(runs)
     summary = {
         "wall": f"{wall:.0f} s",

@@ -191,11 +191,17 @@ def texts_of(path: Path) -> Iterator[str]:
 Settings = dict[str, str]
 
 
-def own_settings(words: Sequence[str]) -> tuple[Settings, Settings]:
-    """`--SECTION.NAME VALUE ...` for pretraining, and `--tune.SECTION.NAME VALUE ...` for fine-tuning."""
+def given_settings(words: Sequence[str]) -> Settings:
+    """`--SECTION.NAME VALUE ...`."""
     given = dict(zip(words[::2], words[1::2], strict=True))
     if wrong := [name for name in given if not name.startswith("--") or "." not in name]:
         sys.exit(f"unknown option {wrong[0]}")
+    return given
+
+
+def own_settings(words: Sequence[str]) -> tuple[Settings, Settings]:
+    """`--SECTION.NAME VALUE ...` for pretraining, and `--tune.SECTION.NAME VALUE ...` for fine-tuning."""
+    given = given_settings(words)
     tuning = {f"--{name.removeprefix('--tune.')}": v for name, v in given.items() if name.startswith("--tune.")}
     return {name: v for name, v in given.items() if not name.startswith("--tune.")}, tuning
 

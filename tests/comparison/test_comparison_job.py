@@ -74,6 +74,7 @@ def test_everything_is_measured(tmp_path: Path, corpus: Path, suffix: str, capsy
         assert result["peak_memory"] > 50 * 2**20
         assert all(math.isfinite(band["value"]) for profile in result["profiles"] for band in profile["bands"])
         assert result["settings"]["training"]["keep"] == "last"
+        assert 0 < result["wall"]["evaluations"] < result["wall"]["training"]
     prompts = [[sample["prompt"] for sample in result["samples"]] for result in results]
     assert prompts[0] == prompts[1]
     assert len(prompts[0]) >= 2

@@ -83,6 +83,7 @@ def test_what_must_be_alike_is(tmp_path: Path, corpus: Path, suffix: str, recipe
     trees = [flat(plan["recipes"][name]["settings"]) for name in recipes]
     alike = [key for key in trees[0] if key.partition(".")[0] in ("data", "tokenizer")]
     alike += [f"training.{key}" for key in ("tokens", "seconds", "keep", "patience", "accumulate", "seed", "precision")]
+    alike.append("training.evaluation_share")
     alike += list(plan["once"])
     for key in alike:
         assert trees[0].get(key) == trees[1].get(key), key

@@ -12,10 +12,11 @@ from run_cases import LABELS, Recorder, overrides
 
 from malgil.config import Tree, merge, parse
 from malgil.data.settings import DataSettings
-from malgil.errors import ConfigError, DataError, ResumeMismatch
+from malgil.errors import ConfigError, DataError, Interrupted, ResumeMismatch
 from malgil.runs.classify import ClassifyTask
 from malgil.runs.estimate import dry_run
-from malgil.runs.pretraining import HELD, place_of
+from malgil.runs.pretraining import HELD, place_of, pretrained
+from malgil.runs.recipe import compose
 from malgil.runs.run import Run
 from malgil.runs.training import train
 
@@ -99,6 +100,24 @@ def test_the_same_command_goes_on(corpus: Path, tmp_path: Path) -> None:
     assert "going on from step" in said.text
     found = again.assembled.state_dict()
     assert all(torch.equal(found[name], weights[name]) for name in weights)
+
+
+def test_a_signal_says_how_both_go_on(corpus: Path, tmp_path: Path) -> None:
+    def stopped(*args: Any, **options: Any) -> Run:
+        raise Interrupted(2, "stopped by signal 2", "saved at step 3", "--resume goes on from there")
+
+    out = tmp_path / "리뷰"
+    with pytest.raises(Interrupted, match="saved at step 3 of the pretraining; the same command with --out ") as error:
+        pretrained(compose("classify", [], settings(corpus)), out, stopped, Recorder())
+    assert str(out) in error.value.fix
+    assert (error.value.signal_number, error.value.exit_status) == (2, 130)
+
+
+def test_what_both_runs_have_alike(corpus: Path, tmp_path: Path) -> None:
+    run = made(corpus, tmp_path / "run", training={"steps": 4, "seed": 3, "evaluation_share": 0.25})
+    first = Run(place_of(run.path))
+    for key, value in {"seed": 3, "evaluation_share": 0.25, "precision": run.config["training"]["precision"]}.items():
+        assert first.config["training"][key] == run.config["training"][key] == value
 
 
 def test_another_run_in_its_place_is_not_touched(corpus: Path, tmp_path: Path) -> None:

@@ -211,6 +211,47 @@ def test_a_time_limit_counts_data_and_optimisation_alone(monkeypatch: pytest.Mon
     assert [line["lr"] for line in lines] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("share", "at"),
+    [(None, [1, 2, 3, 4, 5, 6, 7, 8]), (0.25, [1, 4, 6, 8]), (0.1, [1, 8]), (100.0, [1, 2, 3, 4, 5, 6, 7, 8])],
+)
+def test_evaluations_wait_until_they_are_within_their_share(
+    share: float | None, at: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An evaluation takes half a second and a step one: two are a quarter of four seconds, three of six."""
+    clock = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    lines: list[dict[str, Any]] = []
+
+    def evaluate() -> dict[str, Any]:
+        clock[0] += 0.5
+        return {"val_loss": 1.0}
+
+    def timed(one: Trainer) -> Trainer:
+        step = one.step
+
+        def second(batches: list[Any]) -> Any:
+            clock[0] += 1.0
+            return step(batches)
+
+        one.step = second  # type: ignore[method-assign]
+        return one
+
+    settings: dict[str, Any] = {"evaluate_every": 1, "evaluation_share": share, "log_every": 100}
+    hooks = Hooks(evaluate=evaluate, log=lines.append)
+    stopped = timed(trainer("gpt2", hooks=hooks, steps=8, **settings))
+    hooks.signal = lambda: 15 if stopped.progress.step == 5 else 0
+    with pytest.raises(Interrupted):
+        stopped.run()
+    going_on = timed(trainer("gpt2", hooks=Hooks(evaluate=evaluate, log=lines.append), steps=8, **settings))
+    going_on.restore(stopped.snapshot({}))
+    going_on.run()
+    assert [line["step"] for line in lines] == at
+    assert going_on.progress.evaluations == len(at)
+    assert going_on.progress.evaluation_seconds == 0.5 * len(at)
+    assert going_on.progress.seconds == 8.0
+
+
 # -- between steps ----------------------------------------------------------------------------------
 
 
@@ -348,6 +389,7 @@ def test_checkpoints_from_before_go_on() -> None:
     one.run()
     snapshot = one.snapshot({})
     snapshot.state["best_loss"] = snapshot.state.pop("best")
+    del snapshot.state["evaluations"], snapshot.state["evaluation_seconds"]
     other, _ = watching(Watched(), [], steps=2)
     other.restore(snapshot)
     assert (other.progress.best, other.progress.best_step) == (2.0, 2)

@@ -136,8 +136,8 @@ def _trained(spec: Tree, folder: RunFolder, reporter: Reporter) -> Tree:
     first = RunFolder(place_of(folder.path))
     before = first.lines(first.metrics)[-1] if first.weights.exists() else dict.fromkeys(keys, 0)
     spent = {key: before[key] + last[key] for key in keys}
-    state = _state(folder)
-    energies = [Energy(**found) for one in (first, folder) if (found := _state(one).get("energy")) is not None]
+    states = [_state(one) for one in (first, folder)]
+    energies = [Energy(**found) for state in states if (found := state.get("energy")) is not None]
     on_gpu = run.settings.training.device.startswith("cuda")
     return {
         "name": spec["name"],
@@ -154,9 +154,9 @@ def _trained(spec: Tree, folder: RunFolder, reporter: Reporter) -> Tree:
         "peak_memory": peak_memory(),
         "peak_gpu_memory": torch.cuda.max_memory_allocated() if on_gpu else None,
         "energy": asdict(sum(energies[1:], energies[0])) if energies else None,
-        "warnings": state.get("warnings", []),
+        "warnings": states[-1].get("warnings", []),
         "size": folder.weights.stat().st_size,
-        "wall": {"training": seconds},
+        "wall": {"training": seconds, "evaluations": sum(state.get("evaluation_seconds", 0.0) for state in states)},
     }
 
 

@@ -36,12 +36,14 @@ from malgil.training.settings import TrainingSettings
 
 Say = Callable[[str], None]
 VERSION = 1
-#: what selects nothing: the last weights, no early stop; and a rhythm that leaves time for training
+#: what selects nothing: the last weights, no early stop; and a rhythm that leaves time for training, however long the
+#: validation part is
 ALIKE = {
     "keep": "last",
     "patience": None,
     "accumulate": 1,
     "evaluate_every": AUTO,
+    "evaluation_share": 0.25,
     "checkpoint_every": AUTO,
     "log_every": AUTO,
     "sample_every": None,

@@ -20,7 +20,7 @@ import numpy as np
 from malgil.config import AUTO, Tree, merge, parse
 from malgil.data.cache import cache_folder
 from malgil.data.settings import DataSettings
-from malgil.errors import ConfigError, DataError
+from malgil.errors import ConfigError, DataError, Interrupted
 from malgil.runs.display import Display
 from malgil.runs.folder import RunFolder
 from malgil.runs.labelled import LabelTask, context_for
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from malgil.runs.run import Run
 
 #: of both runs
-ALIKE = ("seed", "device", "threads", "precision", "compile")
+ALIKE = ("seed", "device", "threads", "precision", "compile", "evaluation_share")
 #: one text in so many is kept back, to see how the pretraining does
 HELD = 50
 #: of a text, in any script, as pieces of words are long
@@ -63,6 +63,7 @@ def pretrained(tree: Tree, out: Path, train: Callable[..., Run], display: Displa
         ConfigError: the recipe that comes first is of another family, or of no use here.
         DataError: there are too few texts.
         ResumeMismatch: in its place lies a run with other settings.
+        Interrupted: by a signal, after saving.
     """
     name, share = tree["pretraining"]["recipe"], float(tree["pretraining"].get("share", 0.5))
     _check(tree, name)
@@ -72,7 +73,11 @@ def pretrained(tree: Tree, out: Path, train: Callable[..., Run], display: Displa
     begun, settings = first.config.exists(), _settings(tree, name)
     if begun:  # it says how many tokens there were, and not how many were asked for
         settings["tokenizer"].pop("vocab_size", None)
-    train(name, settings, out=place, resume=begun, display=display.pretraining(share))
+    try:
+        train(name, settings, out=place, resume=begun, display=display.pretraining(share))
+    except Interrupted as error:  # --resume would go on with this first run and end there
+        fix = f"the same command with --out {out} goes on"
+        raise Interrupted(error.signal_number, error.what, f"{error.where} of the pretraining", fix) from None
     display.say(f"then {tree['recipe']}, for the other {1 - share:.0%}: {out}")
     after = merge(rest_of(tree), start_tree(place, tree["recipe"]))
     after["model"]["dropout"] = tree["model"].get("dropout", after["model"]["dropout"])

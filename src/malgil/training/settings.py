@@ -69,6 +69,12 @@ class TrainingSettings:
     )
     clip: float | None = setting(1.0, "largest norm of the gradient; none = no clipping", above=0)
     evaluate_every: int | None = setting(None, "steps between evaluations; none = at the end only", low=1)
+    evaluation_share: float | None = setting(
+        None,
+        "evaluations before the last one wait until they take no more than this share of the training's time, such as "
+        "0.25; none = they never wait",
+        above=0,
+    )
     checkpoint_every: int | None = setting(None, "steps between checkpoints; none = at the end only", low=1)
     sample_every: int | None = setting(None, "steps between samples for the report; none = at the end only", low=1)
     log_every: int = setting(10, "steps between lines of metrics.jsonl", low=1)

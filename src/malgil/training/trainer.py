@@ -43,7 +43,10 @@ CURE = "lower training.learning_rate, or set training.precision to fp32; checkpo
 
 @dataclass
 class Progress:
-    """Where a run stands; what a checkpoint keeps beside tensors. `best` is the best value of the watched figure."""
+    """Where a run stands; what a checkpoint keeps beside tensors. `best` is the best value of the watched figure.
+
+    `seconds` are of data and optimisation; evaluations have seconds of their own.
+    """
 
     step: int = 0
     tokens: int = 0
@@ -51,6 +54,8 @@ class Progress:
     best: float | None = None
     best_step: int | None = None
     worse_in_a_row: int = 0
+    evaluations: int = 0
+    evaluation_seconds: float = 0.0
     #: what the last step measured, while the work that follows a step (evaluation, log, sample) is not done
     unfinished: dict[str, float] | None = None
 
@@ -198,7 +203,7 @@ class Trainer:
         settings, progress, step = self.settings, self.progress, self.progress.step
         last = self.limits.share(progress) >= 1.0
         figures = {}
-        if last or _due(step, settings.evaluate_every):
+        if last or (_due(step, settings.evaluate_every) and self._time_to_evaluate):
             self.averages.at_evaluation(step)
             figures = self._evaluate()
         if figures or last or step == 1 or _due(step, settings.log_every):
@@ -260,8 +265,12 @@ class Trainer:
         """The validation figures, if there are any, noting whether they are the best so far."""
         if self.hooks.evaluate is None:
             return {}
-        figures: dict[str, Any] = self.world.agree(self.hooks.evaluate())
-        progress, value = self.progress, self.watched.value(figures)
+        progress, started = self.progress, time.perf_counter()
+        figures: dict[str, Any] = self.hooks.evaluate()
+        figures, seconds = self.world.agree((figures, time.perf_counter() - started))
+        progress.evaluations += 1
+        progress.evaluation_seconds += seconds
+        value = self.watched.value(figures)
         if not math.isfinite(figures[LOSS]):
             raise NonFiniteError("the validation loss is not finite", f"step {progress.step}", CURE)
         if self.watched.better(value, progress.best):
@@ -269,6 +278,14 @@ class Trainer:
         else:
             progress.worse_in_a_row += 1
         return figures
+
+    @property
+    def _time_to_evaluate(self) -> bool:
+        """Whether evaluations stay within their share of the time with one more, if it takes as long as the others."""
+        share, p = self.settings.evaluation_share, self.progress
+        if share is None or p.evaluations == 0:
+            return True
+        return p.evaluation_seconds * (p.evaluations + 1) / p.evaluations <= share * p.seconds
 
     def beside(self, task: Callable[[Assembled], T]) -> T:
         """The result of a task that is no training, such as an evaluation or a sample; a collective call.
@@ -353,8 +370,7 @@ class Trainer:
         self.averages.load_state(snapshot.averaging)
         self.optimizers.load_state(snapshot.optimizer)
         state = {"best": snapshot.state.get("best_loss"), **snapshot.state}  # its name while only losses were watched
-        known = {name: state[name] for name in vars(self.progress)}
-        self.progress = Progress(**known)
+        self.progress = Progress(**{name: state[name] for name in vars(Progress()) if name in state})
         self._load_carry(snapshot.carry)
 
     def release(self) -> None:
