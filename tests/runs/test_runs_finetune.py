@@ -101,6 +101,22 @@ def test_what_is_taken_and_what_is_the_recipes(start: Run, corpus: Path, tmp_pat
     assert changed == set(run.model.state_dict()) - unread
 
 
+@pytest.mark.parametrize(("recipe", "same"), [("embed", True), ("classify", False)])
+def test_how_texts_are_read_is_handed_on(recipe: str, same: bool, start: Run, corpus: Path, tmp_path: Path) -> None:
+    """From embeddings to embeddings; what is said goes before it, and another task reads as its recipe does."""
+    lines = {"data": {"paths": [str(corpus)]}, "training": {**TRAINING, "steps": 1}}
+    chosen = {"pooling": "first", "normalize": False, "max_text_len": 9}
+    asked = {**lines, "objective": chosen, "model": {"dropout": 0.1}}
+    first = train("embed", asked, out=tmp_path / "뜻", start=start.path, display=Recorder())
+    data = lines if recipe == "embed" else settings(corpus, steps=1)
+    after = train(recipe, {**data, "model": {"dropout": 0.1}}, out=tmp_path / "a", start=first.path, display=Recorder())
+    found = {key: after.config["objective"].get(key) for key in chosen}
+    assert (found == chosen) is same
+    said = {**data, "model": {"dropout": 0.1}, "objective": {"pooling": "mean"}}
+    told = train(recipe, said, out=tmp_path / "b", start=first.path, display=Recorder())
+    assert told.config["objective"]["pooling"] == "mean"
+
+
 def test_the_start_is_needed_until_the_first_checkpoint_alone(start: Run, corpus: Path, tmp_path: Path) -> None:
     tuned(start.path, corpus, tmp_path / "whole")
     copy = Path(shutil.copytree(start.path, tmp_path / "copy"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ class EmbeddingTask(LabelTask):
 
     objective_class = Contrastive
     kind = ALIKE
+    handed_on: ClassVar[tuple[str, ...]] = ("pooling", "normalize", "max_text_len")
 
     def tokenizers(self, tree: Tree, data: Any) -> Tokenizers:
         """With a pad, without which other libraries read no batch, where it is trained here."""

@@ -44,6 +44,7 @@ class LabelTask(Task):
 
     of_tokens = False
     kind: ClassVar[Kind[Any]]
+    handed_on: ClassVar[tuple[str, ...]] = ("pooling",)
 
     def open(self, settings: DataSettings) -> LabelledData[Any]:
         return open_labelled_data(settings, self.kind)

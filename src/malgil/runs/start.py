@@ -17,6 +17,7 @@ from malgil.models.base import Encoder, Model
 from malgil.runs.fit import LABELLED_RATES
 from malgil.runs.folder import RunFolder
 from malgil.runs.recipe import DEFAULT_RECIPE, compose, recipe, settings_of
+from malgil.runs.tasks import task_of
 from malgil.runs.weights import check_weights, load_run_weights, of_body
 
 #: of a body's weights, that a step changes at most: tried on encoders that were pretrained here, and on an imported one
@@ -37,7 +38,8 @@ def composed(recipe: str | None, files: list[Path], overrides: Mapping[str, Any]
 def start_tree(start: Path, name: str) -> Tree:
     """What a run gives to one that begins with its body, to be laid over the recipe.
 
-    How much is dropped is no part of a body, and stays the recipe's where it says so.
+    How much is dropped is no part of a body, and stays the recipe's where it says so. How a text is read by its tokens'
+    vectors is what a body has learnt, where both runs have one objective.
 
     Args:
         name: of the recipe.
@@ -57,9 +59,13 @@ def start_tree(start: Path, name: str) -> Tree:
             str(start),
             "begin with an encoder's run: bert, ...",
         )
-    dropout = recipe(name).get("model", {}).get("dropout", AUTO)
+    own, objective = recipe(name), stored["objective"]
+    dropout = own.get("model", {}).get("dropout", AUTO)
+    alike = objective["name"] == own["objective"]["name"]
+    kept = task_of(objective["name"]).handed_on if alike else ()
     return {
         "model": {**stored["model"], **({} if dropout == AUTO else {"dropout": dropout})},
+        "objective": {key: objective[key] for key in kept if key in objective},
         "tokenizer": {**stored["tokenizer"], "path": str(folder.tokenizer)},
         "training": {"start": str(start)},
     }

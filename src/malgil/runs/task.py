@@ -127,12 +127,14 @@ class Task(ABC):
         metric: the figure that the task is judged by, a name of `figures`, and whether more of it is better.
         compared: what `malgil compare` measures of its models; None where they are not compared.
         of_tokens: whether the loss is that of a token, whose exponential is a perplexity.
+        handed_on: settings of the objective that a run gives to one of the same task which begins with its body.
     """
 
     objective_class: ClassVar[type[Objective[Any]]]
     metric: ClassVar[tuple[str, bool]] = ("val_loss", False)
     compared: ClassVar[Compared | None] = None
     of_tokens: ClassVar[bool] = True
+    handed_on: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def open(self, settings: DataSettings) -> Data:
