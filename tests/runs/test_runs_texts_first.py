@@ -155,6 +155,14 @@ def test_what_does_not_fit_is_said(recipe: str, first: str, said: str, corpus: P
     assert not list(tmp_path.glob("run*"))
 
 
+@pytest.mark.parametrize("name", ["albert", "modernbert"])
+def test_recipes_that_pretrain(name: str, corpus: Path, tmp_path: Path) -> None:
+    tiny = overrides("classify", corpus, training={"steps": 4}, tokenizer={"kind": "wordpiece"})
+    run = train(f"classify-{name}-pretrained", tiny, out=tmp_path / name, display=Recorder(), sections=False)
+    first = Run(place_of(run.path))
+    assert (run.settings.family, first.settings.family, first.settings.recipe) == (name, name, name)
+
+
 def test_one_text_is_too_few(tmp_path: Path, corpus: Path) -> None:
     for name in ("train", "held"):
         (tmp_path / f"{name}.tsv").write_text("text\tlabel\n말길\t1\n말길\t2\n", encoding="utf-8")
