@@ -35,7 +35,7 @@ class Dataset:
     Attributes:
         recipe: of `malgil finetune`.
         figure: by which it is judged, as `Run.evaluate` names it.
-        settings: command-line settings beside the recipe.
+        settings: command-line settings beside the recipe, which name columns.
         rows: (part, text or words, pair or None, label, score or tags) of each record.
     """
 
@@ -63,6 +63,12 @@ class Dataset:
                 "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
             )
         return files
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The same settings, as `Run.evaluate` takes them."""
+        names = (name.removeprefix("--data.").replace("-", "_") for name in self.settings[::2])
+        return dict(zip(names, self.settings[1::2], strict=True))
 
 
 def place(key: str) -> float:
@@ -127,7 +133,7 @@ DATASETS = {
         Dataset("nsmc", "classify", "accuracy", (), nsmc),
         Dataset("subjectivity", "classify", "accuracy", (), subjectivity),
         Dataset("movie_reviews", "classify", "accuracy", (), movie_reviews),
-        Dataset("korsts", "similarity", "spearman", ("--data.pair-field", "pair"), korsts),
+        Dataset("korsts", "embed", "spearman", ("--data.pair-field", "pair", "--data.label-field", "label"), korsts),
         Dataset("wnut17", "tag", "f1", (), wnut17),
     )
 }
@@ -142,13 +148,14 @@ def baseline(dataset: Dataset, files: dict[str, Path], scored: str, python: str,
     from malgil.metrics.correlation import spearman
     from malgil.metrics.tagging import score_tags
 
-    command = [python, str(PEERS / "ngrams.py"), dataset.recipe, str(files["train"]), str(files[scored])]
+    kind = "similarity" if dataset.recipe == "embed" else dataset.recipe
+    command = [python, str(PEERS / "ngrams.py"), kind, str(files["train"]), str(files[scored])]
     found = run_json(command, threads)
     rows = [json.loads(line) for line in files[scored].read_text(encoding="utf-8").splitlines()]
     figure: float
     if dataset.recipe == "tag":
         figure = score_tags(found["predicted"], [row["tags"] for row in rows]).f1
-    elif dataset.recipe == "similarity":
+    elif kind == "similarity":
         figure = spearman(found["predicted"], [row["label"] for row in rows])
     else:
         right = [one == row["label"] for one, row in zip(found["predicted"], rows, strict=True)]

@@ -50,7 +50,7 @@ def main() -> None:
                 words += ["--data.validation", str(parts["choose"]), "--time", options.tuning, "--out", str(out)]
                 words += ["--threads", options.threads, *dataset.settings]
                 malgil(words, {"--training.watch": f"val_{dataset.figure}"} | settings)
-                score = load(out, threads=int(options.threads)).evaluate(parts[options.part])
+                score = load(out, threads=int(options.threads)).evaluate(parts[options.part], **dataset.fields)
                 values.append(100 * score[dataset.figure])
                 print(f"{found}, seed {seed}: {dataset.figure} {values[-1]:.2f}", file=sys.stderr, flush=True)
             plain = baseline(dataset, parts, options.part, options.peer_python, int(options.threads))

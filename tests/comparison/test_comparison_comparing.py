@@ -17,10 +17,11 @@ from comparison_cases import TINY, Recorder
 import malgil
 from malgil.comparison import comparing, job
 from malgil.comparison.comparing import run_comparison
-from malgil.comparison.folder import ComparisonFolder, read_json, write_json
+from malgil.comparison.folder import ComparisonFolder, new_comparison, read_json, write_json
 from malgil.comparison.planning import make_plan
+from malgil.comparison.request import resumed
 from malgil.config import Tree, merge
-from malgil.errors import CheckpointError, InputError, ResumeMismatch, RunError
+from malgil.errors import CheckpointError, ConfigError, InputError, ResumeMismatch, RunError
 
 RECIPES = ("rnn", "gru")
 
@@ -58,8 +59,8 @@ def test_a_comparison_from_python_and_more_of_it(tmp_path: Path, corpus: Path) -
     assert table.result["language"] == "ko"
     assert set(table.result["tuning"]) == set(RECIPES)
     assert json.loads((out / "compare.json").read_text(encoding="utf-8")) == table.result
-    rate = table.result["models"][0]["runs"][0]["settings"]["training"]["learning_rate"]
-    assert rate == pytest.approx(0.01 * table.result["tuning"]["rnn"]["factor"])
+    training = table.result["models"][0]["runs"][0]["settings"]["training"]
+    assert (training["learning_rate"], training["rate_scale"]) == (0.01, table.result["tuning"]["rnn"]["factor"])
 
     display = Recorder()
     more = run_comparison({"recipes": ("lstm",), "seeds": "2"}, out=out, resume=True, display=display)
@@ -143,6 +144,62 @@ def _alive(pid: int) -> bool:
     except (ProcessLookupError, OSError):
         return False
     return Path(f"/proc/{pid}/status").exists() and "zombie" not in Path(f"/proc/{pid}/status").read_text()
+
+
+def test_data_that_changed_are_refused(tmp_path: Path, corpus: Path) -> None:
+    text = tmp_path / "글.txt"
+    text.write_text(corpus.read_text(encoding="utf-8"), encoding="utf-8")
+    folder = ComparisonFolder(tmp_path / "c")
+    plan = make_plan(comparing.Request(**asked(text)), folder, lambda said: None)
+    folder.write_plan(plan)
+    text.write_text(corpus.read_text(encoding="utf-8") + "한 줄 더.\n", encoding="utf-8")
+    with pytest.raises(ResumeMismatch, match=r"the data have changed since this comparison began"):
+        run_comparison({}, out=folder.path, resume=True, display=Recorder())
+    assert read_json(folder.plan) == plan
+
+
+def test_a_folder_that_was_moved_has_its_tokenizer_with_it(tmp_path: Path, corpus: Path) -> None:
+    request, before = comparing.Request(**asked(corpus)), ComparisonFolder(tmp_path / "앞")
+    before.write_plan(make_plan(request, before, lambda said: None))
+    after = ComparisonFolder(before.path.rename(tmp_path / "뒤"))
+    plan = make_plan(request, after, lambda said: None)
+    paths = {plan["recipes"][name]["settings"]["tokenizer"]["path"] for name in RECIPES}
+    assert paths == {str(after.tokenizer)}
+
+
+def test_a_plan_that_failed_can_be_made_again(tmp_path: Path, corpus: Path) -> None:
+    out = tmp_path / "c"
+    with pytest.raises(ConfigError, match="no width gives"):
+        make_plan(comparing.Request(**asked(corpus), parameters=10), ComparisonFolder(out), lambda said: None)
+    assert not out.exists()
+    out.mkdir()
+    (out / "tokenizer.json").write_text("{}", encoding="utf-8")  # of a plan that was killed before it was written
+    assert new_comparison(out).path == out
+    folder = ComparisonFolder(out)
+    folder.write_plan(make_plan(comparing.Request(**asked(corpus)), folder, lambda said: None))
+    assert len(folder.tokenizer.read_text(encoding="utf-8")) > 100
+    with pytest.raises(InputError, match="exists already"):
+        new_comparison(out)
+
+
+def test_numbers_that_are_not_finite_are_null(tmp_path: Path) -> None:
+    write_json(tmp_path / "수.json", {"a": [float("inf"), 1.5], "b": float("nan")})
+    assert read_json(tmp_path / "수.json") == {"a": [None, 1.5], "b": None}
+
+
+def test_the_default_budget_may_be_repeated(tmp_path: Path) -> None:
+    before = comparing.Request()
+    assert resumed(before, {"seconds": 60.0, "seeds": 2}).seeds == 2
+    with pytest.raises(ResumeMismatch, match=r"seconds: 60\.0 before, 30\.0 asked"):
+        resumed(before, {"seconds": 30.0})
+
+
+def test_a_share_above_one_is_refused(tmp_path: Path, corpus: Path) -> None:
+    request = comparing.Request(
+        tokens=100, quality=80.0, settings={**TINY, "data": {"paths": [str(corpus.with_suffix(".csv"))]}}
+    )
+    with pytest.raises(ConfigError, match=r"accuracy is a share of 1, and 80 is more; --quality; say --quality 0\.8"):
+        make_plan(request, ComparisonFolder(tmp_path / "c"), lambda said: None)
 
 
 def test_what_cannot_go_on_is_refused(tmp_path: Path, corpus: Path) -> None:

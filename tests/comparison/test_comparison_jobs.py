@@ -17,9 +17,9 @@ def test_runs_take_turns_by_seed(tmp_path: Path) -> None:
     jobs = runs(plan({"말": 5, "길": 6}, seeds=2), ComparisonFolder(tmp_path), {"길": 2.0})
     assert [job["name"] for job in jobs] == ["말-7", "길-7", "말-8", "길-8"]
     assert [job["settings"]["training"]["seed"] for job in jobs] == [7, 7, 8, 8]
-    rates = [job["settings"]["training"]["learning_rate"] for job in jobs]
-    assert rates == [0.1, 0.2, 0.1, 0.2]
-    assert jobs[1]["settings"]["training"]["muon_learning_rate"] == 0.04
+    scales = [job["settings"]["training"]["rate_scale"] for job in jobs]
+    assert scales == [1.0, 2.0, 1.0, 2.0]
+    assert all(job["settings"]["training"]["learning_rate"] == 0.1 for job in jobs)
     assert jobs[0]["settings"]["training"]["seconds"] == 30.0
     assert all(job["measure"] for job in jobs)
 

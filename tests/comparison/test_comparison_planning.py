@@ -13,6 +13,7 @@ from malgil.comparison.request import Request
 from malgil.comparison.widths import TOLERANCE
 from malgil.config import AUTO, Tree, flat, merge
 from malgil.errors import ConfigError, NotFoundError
+from malgil.runs.fit import LABELLED_RATES
 from malgil.runs.recipe import compared_recipes, settings_of
 from malgil.text.tokenizer import Tokenizer
 
@@ -95,6 +96,14 @@ def test_what_must_be_alike_is(tmp_path: Path, corpus: Path, suffix: str, recipe
     rhythm = ("evaluate_every", "checkpoint_every", "log_every", "sample_every", "compile", "warmup")
     still = [key for tree in trees for key, value in tree.items() if value == AUTO]
     assert {key.partition(".")[2] for key in still} <= set(rhythm)
+
+
+def test_rates_that_follow_from_a_pretraining_stay_open(tmp_path: Path, corpus: Path) -> None:
+    settings = merge(TINY, {"training": {"learning_rate": AUTO, "muon_learning_rate": AUTO}})
+    request = asked(corpus.with_suffix(".csv"), settings, recipes=("classify", "classify-pretrained"))
+    plan = make_plan(request, ComparisonFolder(tmp_path / "c"), quiet)
+    found = {name: one["settings"]["training"]["learning_rate"] for name, one in plan["recipes"].items()}
+    assert found == {"classify": LABELLED_RATES["learning_rate"], "classify-pretrained": AUTO}
 
 
 def test_a_recipes_own_batch_and_limit_give_way(tmp_path: Path, corpus: Path) -> None:

@@ -177,6 +177,116 @@ def test_without_results_nothing_is_said() -> None:
     assert sentences(summarise(plan({"a": 1, "b": 2}), ComparedText(), [], {}, "running")) == []
 
 
+def told(
+    ends: dict[str, list[float]],
+    curves: dict[str, list[tuple[float, float]]],
+    quality: float | None = None,
+    language: str = "en",
+) -> list[str]:
+    """The sentences of runs with these ends and these curves, of (seconds, bits per byte)."""
+    found = made(ends)
+    for model in found["models"]:
+        for run in model["runs"]:
+            points = curves[model["recipe"]]
+            run["curve"] = [{"seconds": s, "tokens": s, "val_bits_per_byte": v} for s, v in points]
+    results = [run for model in found["models"] for run in model["runs"]]
+    asked = plan(dict.fromkeys(ends, 1), seeds=max(map(len, ends.values())))
+    asked["request"]["quality"] = quality
+    return sentences(summarise(asked, ComparedText(), results, {}, "finished"), language)
+
+
+COARSE = {
+    "fast": [(20.0, 2.5), (60.0, 2.0)],
+    "slow": [(2.0, 5.0), (15.0, 3.0), (60.0, 2.1)],
+    "worst": [(2.0, 5.0), (60.0, 3.0)],
+}
+STEADY = {"a": [(10.0, 5.0), (60.0, 2.0)], "b": [(10.0, 5.0), (60.0, 4.0)], "c": [(10.0, 5.0), (60.0, 2.1)]}
+
+
+@pytest.mark.parametrize(
+    ("curves", "quality", "english", "korean"),
+    [
+        (
+            COARSE,  # "fast" may have been there before "slow", or not
+            3.0,
+            "slow and fast learn soonest, reaching 3.000 bits per byte within 20 s of training, where worst took",
+            "slow, fast 모델이 가장 빨리 배워 20초 안에 바이트당 3.000비트에 이르렀고, worst 모델은 1분 걸렸습니다.",
+        ),
+        (
+            COARSE,
+            2.8,
+            "fast learns soonest, reaching 2.800 bits per byte within 20 s of training, where slow took 25 s,",
+            "fast 모델이 가장 빨리 배워 20초 안에 바이트당 2.800비트에 이르렀고, slow 모델은 25초 걸렸고, worst",
+        ),
+        (
+            STEADY,
+            2.2,
+            "a and c learn soonest, reaching 2.200 bits per byte within 58 s of training, which b never reached.",
+            "a, c 모델이 가장 빨리 배워 58초 안에 바이트당 2.200비트에 이르렀고, b 모델은 이르지 못했습니다.",
+        ),
+        (
+            STEADY,
+            2.05,
+            "a learns soonest, reaching 2.050 bits per byte after 59 s of training, which c and b never reached.",
+            "a 모델이 가장 빨리 배워 59초 만에",
+        ),
+        (STEADY, 1.0, "No model reached 1.000 bits per byte.", "바이트당 1.000비트에 이른 모델이 없습니다."),
+        (
+            {"a": [(60.0, 2.0)], "b": [(60.0, 3.0)]},
+            None,
+            "All reached 3.000 bits per byte within 1 min; evaluations were too rare to tell who was first.",
+            "모두 1분 안에 바이트당 3.000비트에 이르렀고, 누가 먼저인지는",
+        ),
+    ],
+)
+def test_who_learns_soonest_is_said_as_far_as_it_is_known(
+    curves: dict[str, list[tuple[float, float]]], quality: float | None, english: str, korean: str
+) -> None:
+    ends = {name: [points[-1][1]] for name, points in curves.items()}
+    assert told(ends, curves, quality)[1].startswith(english)
+    assert told(ends, curves, quality, "ko")[1].startswith(korean)
+
+
+def test_equal_parameters_name_who_has_others() -> None:
+    found = made({"a": [2.0], "b": [2.5]})
+    found["equal_parameters"] = 1000  # a has 1,000 and b 2,000
+    said = render_comparison(found)
+    assert "every model has 1,000 parameters within 5 %" in said
+    assert "But b 2,000: what stands beside the body is not in that number." in said
+    found["rows"][1]["parameters"] = 1049
+    assert "what stands beside the body" not in render_comparison(found)
+
+
+def test_a_loss_is_that_of_a_token_or_of_a_text() -> None:
+    words = CompareWords("ko")
+    assert [words.figure("val_loss", kind) for kind in ("text", "pairs", "labels")] == [
+        "손실, nat/토큰",
+        "손실, nat/토큰",
+        "손실, nat/글",
+    ]
+
+
+def test_seeds_that_are_not_all_there_are_not_called_so() -> None:
+    said = render_comparison(made({"a": [2.0, 2.1], "b": [2.5]}))
+    assert "2 seeds each or fewer" in said
+    assert "2 seeds each or fewer" not in render_comparison(made({"a": [2.0, 2.1], "b": [2.5, 2.6]}))
+
+
+def test_a_tie_says_what_it_rests_on() -> None:
+    few = sentences(made({"a": [2.0, 2.001], "b": [2.015]}))[0]
+    assert few.endswith("too close to tell apart with so few runs.")
+    assert "이 횟수로는" in sentences(made({"a": [2.0, 2.001], "b": [2.015]}), "ko")[0]
+    varied = {"a": [2.0, 2.002], "b": [2.1, 2.102], "c": [2.0, 2.4]}
+    assert "a and c are tied" in sentences(made(varied))[0]
+    assert sentences(made(varied))[0].endswith("; b has 2.101, 5.0 % more than a.")
+    assert sentences(made(varied), "ko")[0].endswith(". b 모델은 2.101, a 모델보다 5.0 % 높습니다.")
+
+
+def test_a_quick_model_is_not_called_good_for_being_as_quick_as_the_best() -> None:
+    said = sentences(made({"a": [2.0], "b": [4.0], "c": [2.5]}, {"a": 1.0, "b": 1.0, "c": 5.0}), "ko")[2]
+    assert said.endswith("가장 좋은 모델도 속도에서 뒤지지 않습니다.")
+
+
 def test_korean_sentences_need_no_particle_of_a_name() -> None:
     said = " ".join(sentences(made(FIVE, {"rnn": 0.0003}), "ko"))
     assert not re.search(r"(rnn|gru|lstm|gpt2|gpt)[은는이가을를과와]", said)

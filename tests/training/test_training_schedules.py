@@ -24,6 +24,12 @@ def test_the_rate_rises_linearly(schedule: str) -> None:
     assert factors(schedule=schedule, warmup=0)[0] == 1.0
 
 
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "trapezoid"])
+def test_all_rates_are_scaled(schedule: str) -> None:
+    once, twice = factors(schedule=schedule), factors(schedule=schedule, rate_scale=2.0)
+    assert twice == pytest.approx([2.0 * factor for factor in once])
+
+
 def test_constant() -> None:
     assert factors(schedule="constant")[W:] == [1.0] * (N - W)
 

@@ -76,9 +76,13 @@ class Comparison:
         self.tuning = tuning_of(tries, self.compared.curves)
         jobs = runs(self.plan, self.folder, {name: found["factor"] for name, found in self.tuning.items()})
         self.display.planned(self.plan, [*tries, *jobs])
-        for job in jobs:
-            self._do(job)
-            self._write(jobs, "running")
+        try:
+            for job in jobs:
+                self._do(job)
+                self._write(jobs, "running")
+        except Interrupted:
+            self._write(jobs, "interrupted")
+            raise
         table = self._write(jobs, "finished")
         self.display.stop()
         if all(row["runs"] == 0 for row in table.rows):

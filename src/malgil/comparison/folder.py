@@ -17,6 +17,7 @@ from malgil.config import Tree
 from malgil.errors import CheckpointError, InputError
 from malgil.runs.folder import RUNS
 from malgil.runtime.files import atomic_write
+from malgil.runtime.numbers import finite
 
 PLAN = "plan.json"
 
@@ -65,21 +66,25 @@ def read_json(path: Path) -> Tree | None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Whole or not at all."""
-    atomic_write(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+    """Whole or not at all, with null for numbers that are not finite, for which JSON has no words."""
+    atomic_write(path, json.dumps(finite(value), ensure_ascii=False, indent=1, allow_nan=False) + "\n")
 
 
 def new_comparison(out: Path | None) -> ComparisonFolder:
     """The folder of a new comparison: `out`, or runs/compare-<date>-<n> with the first free number.
 
     Raises:
-        InputError: `out` exists and is not empty.
+        InputError: `out` exists and holds more than what a plan that was broken off has left.
     """
     if out is not None:
-        if out.is_file() or (out.is_dir() and any(not p.name.startswith(".") for p in out.iterdir())):
+        folder = ComparisonFolder(out)
+        left = () if folder.plan.exists() else (folder.tokenizer.name, folder.source_tokenizer.name)
+        if out.is_file() or (
+            out.is_dir() and any(not p.name.startswith(".") and p.name not in left for p in out.iterdir())
+        ):
             fix = "name another folder with --out, or go on with that comparison by --resume"
             raise InputError(f"{out} exists already", fix=fix)
-        return ComparisonFolder(out)
+        return folder
     number = 1
     while (path := RUNS / f"compare-{date.today():%Y%m%d}-{number}").exists():
         number += 1

@@ -13,8 +13,6 @@ from malgil.comparison.request import Request
 from malgil.config import Tree, merge
 from malgil.runs.compared import LENGTHS, Figure
 
-RATES = ("learning_rate", "muon_learning_rate")
-
 
 def trials(plan: Tree, folder: ComparisonFolder) -> list[Tree]:
     """A job for each recipe and factor of its learning rates: short, on a part of the training data, with a seed that
@@ -106,8 +104,7 @@ def _job(
     plan: Tree, recipe: str, name: str, under: Path, seed: int, changes: Tree, *, factor: float, measure: bool
 ) -> Tree:
     settings = merge(plan["recipes"][recipe]["settings"], merge(changes, {"training": {"seed": seed}}))
-    training = settings["training"]
-    settings["training"] = {**training, **{key: training[key] * factor for key in RATES if key in training}}
+    settings["training"] |= {"rate_scale": settings["training"].get("rate_scale", 1.0) * factor}
     return {
         "name": name,
         "recipe": recipe,

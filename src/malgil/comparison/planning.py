@@ -2,7 +2,7 @@
 
 What must be the same for all is chosen once: the parts of the data, the tokenizer, the context, the tokens of a batch,
 and how fast this machine is, by which recipes choose their size. The rest is each recipe's own. Nothing is `auto` any
-more but the rhythm of evaluations, so that seeds differ in nothing else.
+more, so that seeds differ in nothing else, but the rhythm of evaluations, and rates that follow from a pretraining.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from malgil.comparison.widths import total, with_total
 from malgil.config import AUTO, Tree, check_values, merge, nested, not_found, parse
 from malgil.data.kinds import kind_of
 from malgil.data.settings import DataSettings
-from malgil.errors import ConfigError
+from malgil.errors import ConfigError, ResumeMismatch
 from malgil.models import FAMILIES, family
 from malgil.objectives.base import check_fit
 from malgil.report.words import language_of
 from malgil.runs.compared import Compared
 from malgil.runs.prepare import block_parameters, matrix_rate
+from malgil.runs.pretraining import pretrains
 from malgil.runs.recipe import compared_recipes, compose, recipe
 from malgil.runs.task import Task, Tokenizers
 from malgil.runs.tasks import TASKS, task_of
@@ -48,6 +49,8 @@ ALIKE = {
     "log_every": AUTO,
     "sample_every": None,
 }
+#: where a model is pretrained they follow from its weights
+RATES = ("learning_rate", "muon_learning_rate")
 
 
 @dataclass(frozen=True)
@@ -111,10 +114,12 @@ def make_plan(request: Request, folder: ComparisonFolder, say: Say, progress: An
     The tokenizer is written into the folder; the parts of the data are tokenised, so that no job waits for it.
 
     Raises:
+        ResumeMismatch: the data are others than those that the comparison began with.
         MalgilError: as preparing any of the runs would.
     """
     known = folder.read_plan() if folder.plan.exists() else {}
     kind = decide(request)
+    _check_quality(request.quality, kind)
     task, asked = kind.task, merge({"data": {}, "tokenizer": {}, "training": {}}, request.settings)
     machine = known.get("machine") or _machine(asked["training"])
     device = resolve_device(machine["device"])
@@ -130,12 +135,14 @@ def make_plan(request: Request, folder: ComparisonFolder, say: Say, progress: An
     for line in (f"training:   {data.train.describe()}", f"validation: {data.validation.describe()}", *data.notes):
         say(line)
     base["tokenizer"], tokenizers = _tokenizers(kind, base, data, folder, say)
+    _same_data(known.get("data", {}).get("fingerprints"), data, folder)
     trees: dict[str, Tree] = {}
     stores: tuple[Any, Any] | None = None
     for name in kind.recipes:
         tree = _composed(name, base)
         tree["tokenizer"]["vocab_size"], tree["tokenizer"]["source_vocab_size"] = tokenizers.vocab_sizes
         task.fit_objective(tree, data)
+        later = {key: AUTO for key in RATES if pretrains(tree) and tree["training"].get(key) == AUTO}
         train = task.training_store(data.train, tokenizers, tree, progress)
         if stores is None:
             stores = train, task.validation_store(data.validation, tokenizers, tree, progress)
@@ -150,6 +157,7 @@ def make_plan(request: Request, folder: ComparisonFolder, say: Say, progress: An
             rate=lambda: float(machine["rate"]),
             count=lambda model: block_parameters(model, tokenizers.vocab_sizes),
         )
+        tree["training"].update(later)  # they follow from weights that are not there yet
         trees[name] = tree
         for key in kind.compared.once:  # the first recipe chooses for all
             section, _, leaf = key.partition(".")
@@ -159,6 +167,9 @@ def make_plan(request: Request, folder: ComparisonFolder, say: Say, progress: An
         name: known.get("recipes", {}).get(name) or _settled(name, tree, wanted, tokenizers)
         for name, tree in trees.items()
     }
+    for model in models.values():  # the folder may have been moved
+        model["settings"]["tokenizer"] |= {key: base["tokenizer"].get(key) for key in ("path", "source_path")}
+    _save(tokenizers, folder)
     assert stores is not None
     excerpt = task.excerpt(stores[1], tokenizers)
     return {
@@ -174,6 +185,7 @@ def make_plan(request: Request, folder: ComparisonFolder, say: Say, progress: An
             "train": data.train.describe(),
             "validation": data.validation.describe(),
             "notes": list(data.notes),
+            "fingerprints": _fingerprints(data),
             "tokenizer": tokenizers.target.kind,
             "vocab_size": tokenizers.target.vocab_size,
         },
@@ -215,24 +227,59 @@ def _composed(name: str, base: Tree) -> Tree:
     return tree
 
 
+def _check_quality(quality: float | None, kind: Kind) -> None:
+    """Refuse a share of right answers that none can be."""
+    figure = kind.compared.curves[0]
+    if quality is not None and figure.more and quality > 1:
+        name = figure.name.removeprefix("val_")
+        fix = f"say --quality {quality / 100:g}" if quality <= 100 else "say a share, such as --quality 0.8"
+        raise ConfigError(f"{name} is a share of 1, and {quality:g} is more", "--quality", fix)
+
+
 def _tokenizers(kind: Kind, base: Tree, data: Any, folder: ComparisonFolder, say: Say) -> tuple[Tree, Tokenizers]:
-    """The one tokenizer (or the two of pairs), trained on the training part as the first recipe would, or as asked."""
+    """The one tokenizer (or the two of pairs), trained on the training part as the first recipe would, or as asked.
+
+    Returns:
+        the settings of every run's tokenizer, whose files are written when all is planned, and the tokenizers.
+    """
     tree = _composed(kind.recipes[0], base)
     for line in kind.task.fit_tokenizer(tree, data):
         say(line)
     section = dict(tree["tokenizer"])
-    if folder.tokenizer.exists():
+    if folder.plan.exists() and folder.tokenizer.exists():
         section |= {"path": str(folder.tokenizer)}
         if folder.source_tokenizer.exists():
             section |= {"source_path": str(folder.source_tokenizer)}
         return section, kind.task.tokenizers({**tree, "tokenizer": section}, data)
     tokenizers = kind.task.tokenizers(tree, data)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    if tokenizers.source is not None:  # the target's last: it says that all are there
-        tokenizers.source.save(folder.source_tokenizer)
+    if tokenizers.source is not None:
         section["source_path"] = str(folder.source_tokenizer)
-    tokenizers.target.save(folder.tokenizer)
     return section | {"path": str(folder.tokenizer)}, tokenizers
+
+
+def _save(tokenizers: Tokenizers, folder: ComparisonFolder) -> None:
+    """Into the folder of the comparison, unless it has them."""
+    if folder.plan.exists() and folder.tokenizer.exists():
+        return
+    folder.path.mkdir(parents=True, exist_ok=True)
+    if tokenizers.source is not None:
+        tokenizers.source.save(folder.source_tokenizer)
+    tokenizers.target.save(folder.tokenizer)
+
+
+def _fingerprints(data: Any) -> list[str]:
+    """Of both parts."""
+    return [data.train.fingerprint, data.validation.fingerprint]
+
+
+def _same_data(known: list[str] | None, data: Any, folder: ComparisonFolder) -> None:
+    """Refuse to go on with other data than those that the comparison began with."""
+    if known is not None and known != _fingerprints(data):
+        raise ResumeMismatch(
+            "the data have changed since this comparison began",
+            str(folder.path),
+            "bring back the former files, or begin a new comparison",
+        )
 
 
 def _equal_parameters(request: Request, trees: Mapping[str, Tree], tokenizers: Tokenizers) -> int | None:

@@ -56,7 +56,8 @@ def compare(
         seed: of the first.
         tune: learning rates that are tried for each recipe, on a part of the training data.
         equal_parameters: the same total for all, within 5 %: the median of what they choose, or a number.
-        quality: the figure whose time is reported; by default what the slowest learner reaches.
+        quality: the figure whose time is reported (bits per byte, the loss of pairs, accuracy as a share of 1); by
+            default what the slowest learner reaches.
         out: the folder; by default a new one under runs/.
         language: of the report, `en` or `ko`; by default that of the text.
         resume: go on with the comparison in `out`.

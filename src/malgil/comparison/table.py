@@ -75,7 +75,7 @@ def summarise(plan: Tree, compared: Compared, results: Sequence[Tree], tuning: T
     Args:
         results: the job.json of every run that is done or has failed.
         tuning: what `jobs.tuning_of` returns; empty without tuning.
-        status: `running` or `finished`.
+        status: `running`, `interrupted` or `finished`.
     """
     request = plan["request"]
     models = [_model(name, plan, results) for name in plan["recipes"]]

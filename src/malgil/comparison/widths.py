@@ -50,8 +50,7 @@ def with_total(model: Tree, wanted: int, vocab_sizes: tuple[int, int | None]) ->
             return found
     raise ConfigError(
         f"no width gives {model['name']} about {wanted:,} parameters",
-        "--equal-parameters",
-        "name another number with --parameters, or another number of layers",
+        fix="name another number with --parameters, or another number of layers",
     )
 
 

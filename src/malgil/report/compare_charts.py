@@ -37,7 +37,7 @@ def quality_charts(result: Mapping[str, Any], words: CompareWords) -> list[Chart
     name, more = figure["name"], figure["more"]
     better = words("more is better" if more else "less is better")
     rule = {"y": result["quality"], "name": words("asked" if result["quality_named"] else "target")}
-    common = {"y": f"{words(name)}, {better}", "ylog": False, "form": "figure", "figure": name}
+    common = {"y": f"{words.figure(name, result['kind'])}, {better}", "ylog": False, "form": "figure", "figure": name}
     charts: list[Chart] = [
         {
             "id": axis,

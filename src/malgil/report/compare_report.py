@@ -32,6 +32,8 @@ from malgil.version import __version__
 #: what differs between runs and makes no difference
 _OWN = ("recipe", "description", *(f"training.{key}_every" for key in ("evaluate", "checkpoint", "log")))
 _ANCHOR = "settings-"
+#: share by which totals may lie apart where all models were to have as many parameters
+EQUAL = 0.05
 
 
 def render_comparison(result: Mapping[str, Any], language: str = "en") -> str:
@@ -49,9 +51,10 @@ def render_comparison(result: Mapping[str, Any], language: str = "en") -> str:
     charts["errors"] = error_charts(result, words)
     parts = [_title(result, words), _meaning(result, words), _legend(result, words), _overview(result, words)]
     done = any(model["runs"] for model in result["models"])
+    speed = "speed note labels" if result["kind"] == "labels" else "speed note"
     if done:
         parts.append(section(words("quality"), _quality(charts["quality"], words), "quality"))
-        parts.append(section(words("speed"), _several(charts["speed"], words("speed note"), words), "speed"))
+        parts.append(section(words("speed"), _several(charts["speed"], words(speed), words), "speed"))
         if charts["errors"]:
             parts.append(section(words("errors"), _several(charts["errors"], words("errors note"), words), "errors"))
         parts.append(_samples(result, words))
@@ -79,9 +82,10 @@ def _heading(result: Mapping[str, Any], words: CompareWords) -> str:
 
 def _title(result: Mapping[str, Any], words: CompareWords) -> str:
     seeds = len(result["seeds"])
+    fewer = any(row["runs"] < seeds for row in result["rows"])
     line = [
         budget_text(result, words),
-        words("seeds", n=str(seeds)) if seeds > 1 else words("one seed"),
+        words("one seed") if seeds == 1 else words("seeds or fewer" if fewer else "seeds", n=str(seeds)),
         ", ".join(result["data"]["sources"]),
         result["started"],
     ]
@@ -128,7 +132,7 @@ def _overview(result: Mapping[str, Any], words: CompareWords) -> str:
     places = {model["recipe"]: model["place"] % STYLES for model in result["models"]}
     head = "".join(f'<th scope="col">{text(column.head)}</th>' for column in shown)
     body = "".join(_line(row, shown, headline, places[row["recipe"]], result, words) for row in result["rows"])
-    note = words("overview note" if len(result["seeds"]) > 1 else "overview note one")
+    note = words("overview note" if any(row["runs"] > 1 for row in result["rows"]) else "overview note one")
     heading = text(words("overview"))
     return (
         f'<section id="overview"><h2>{heading}</h2><div class="scroll"><table class="overview">'
@@ -290,7 +294,7 @@ def _fair(result: Mapping[str, Any], words: CompareWords) -> str:
         words("fair tokenizer", kind=data["tokenizer"], n=f"{data['vocab_size']:,}"),
         words("fair once", once=once),
         *_tuning(result["tuning"], words),
-        words("fair equal", n=f"{result['equal_parameters']:,}") if result["equal_parameters"] else words("fair sizes"),
+        *_sizes(result, words),
         words("fair last"),
         words("fair alone"),
     ]
@@ -300,6 +304,16 @@ def _fair(result: Mapping[str, Any], words: CompareWords) -> str:
     lines += data["notes"]
     items = "".join(f"<li>{_options(line)}</li>" for line in lines)
     return f'<ul class="facts-list">{items}</ul><div id="machine">{_machine(result["machine"], words)}</div>'
+
+
+def _sizes(result: Mapping[str, Any], words: CompareWords) -> list[str]:
+    """How many parameters models have and, where all were to have as many, which do not."""
+    wanted = result["equal_parameters"]
+    if not wanted:
+        return [words("fair sizes")]
+    others = [row for row in result["rows"] if row["runs"] and abs(row["parameters"] / wanted - 1) > EQUAL]
+    named = ", ".join(f"{row['recipe']} {row['parameters']:,}" for row in others)
+    return [words("fair equal", n=f"{wanted:,}"), *([words("fair but", names=named)] if others else [])]
 
 
 def _tuning(tuning: Mapping[str, Any], words: CompareWords) -> list[str]:

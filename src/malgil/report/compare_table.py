@@ -34,11 +34,11 @@ def columns(result: Mapping[str, Any], language: str) -> list[Column]:
     unit = next((row["unit"] for row in rows if row["unit"]), "token")
     quality = result["quality"]
     goal = "" if quality is None else figure_text(result["curve"]["name"], quality)
-    headline = result["headline"]["name"]
-    others = [_figure(figure["name"], words) for figure in result["figures"] if figure["name"] != headline]
+    headline, kind = result["headline"]["name"], result["kind"]
+    others = [_figure(figure["name"], kind, words) for figure in result["figures"] if figure["name"] != headline]
     found = [
         Column("recipe", words("recipe"), name_of, words=True),
-        _figure(headline, words),
+        _figure(headline, kind, words),
         Column("parameters", words("parameters column"), lambda row: figures.parameters(row["parameters"])),
         Column("time_to_quality", words("time_to_quality", quality=goal), lambda row: _time(row, words)),
         Column("tokens_per_second", words("tokens_per_second"), _with("tokens_per_second", _count)),
@@ -87,12 +87,12 @@ def _cell(column: Column, row: Row, language: str) -> str:
     return text.replace("|", "\\|")
 
 
-def _figure(name: str, words: CompareWords) -> Column:
+def _figure(name: str, kind: str, words: CompareWords) -> Column:
     def cell(row: Row) -> str:
         value = row.get(name)
         return "" if value is None else with_interval(name, value, row.get(f"{name}_interval"))
 
-    return Column(name, words(name), cell)
+    return Column(name, words.figure(name, kind), cell)
 
 
 def _with(key: str, form: Callable[[float], str]) -> Callable[[Row], str]:

@@ -1,7 +1,8 @@
 """What a comparison means, in three plain sentences: who predicts best, who learns soonest, who is quickest in use.
 
 They follow from the figures and from nothing else. A tie is called a tie: with several seeds where the interval of the
-difference holds zero, with one seed where it is below 1 %. Speeds within a tenth of each other are called alike.
+difference holds zero, with one run each where it is below 1 %. Speeds within a tenth of each other are called alike;
+who learns soonest is not said where evaluations are too rare to tell.
 """
 
 from __future__ import annotations
@@ -45,21 +46,11 @@ def _quality(result: Mapping[str, Any], rows: Sequence[Row], korean: bool) -> st
     shown = names([row["recipe"] for row in top], korean)
     several = [figure_text(name, row[name]) for row in top[:-1]]
     values = ", ".join([*several, phrase(name, top[-1][name], language)])
-    one_seed = len(result["seeds"]) == 1
     if len(top) > 1:
+        why = _why_tied(result, {row["recipe"] for row in top}, korean)
         if korean:
-            why = (
-                "시드 하나로는 가릴 수 없을 만큼 비슷합니다"
-                if one_seed
-                else "차이가 시드만 바꾸어도 생길 만큼 작습니다"
-            )
             head = f"{budget} 뒤에 {shown}은 비겼습니다. {values}: {why}"
         else:
-            why = (
-                "too close to tell apart with one seed"
-                if one_seed
-                else "the difference is no larger than chance makes it"
-            )
             head = f"After {budget}, {shown} are tied for the best: {values}, {why}"
     else:
         head = (
@@ -70,9 +61,29 @@ def _quality(result: Mapping[str, Any], rows: Sequence[Row], korean: bool) -> st
     if not rest:
         return f"{head}."
     following, gap = rest[0], _gap(rows[0][name], rest[0][name], name, korean)
+    other, figure, best = following["recipe"], figure_text(name, following[name]), rows[0]["recipe"]
+    if rows.index(following) < rows.index(top[-1]):  # a tie is with the best alone; one that varies more lies behind
+        return (
+            f"{head}. {other} 모델은 {figure}, {best} 모델보다 {gap}."
+            if korean
+            else (f"{head}; {other} has {figure}, {gap} than {best}.")
+        )
     if korean:
-        return f"{head}. 다음은 {following['recipe']} 모델로 {figure_text(name, following[name])}, {gap}."
-    return f"{head}; the next, {following['recipe']}, has {figure_text(name, following[name])}, {gap}."
+        return f"{head}. 다음은 {other} 모델로 {figure}, {gap}."
+    return f"{head}; the next, {other}, has {figure}, {gap}."
+
+
+def _why_tied(result: Mapping[str, Any], top: set[str], korean: bool) -> str:
+    """What makes a tie of those at the top: an interval that holds zero or, where there is none, a small difference."""
+    pairs = [one for one in result["differences"] if one["tie"] and {one["a"], one["b"]} <= top]
+    if all(one["half"] is not None for one in pairs):
+        if korean:
+            return "차이가 시드만 바꾸어도 생길 만큼 작습니다"
+        return "the difference is no larger than chance makes it"
+    one_seed = len(result["seeds"]) == 1
+    if korean:
+        return f"{'시드 하나로는' if one_seed else '이 횟수로는'} 가릴 수 없을 만큼 비슷합니다"
+    return f"too close to tell apart with {'one seed' if one_seed else 'so few runs'}"
 
 
 def _gap(best: float, other: float, name: str, korean: bool) -> str:
@@ -88,33 +99,44 @@ def _gap(best: float, other: float, name: str, korean: bool) -> str:
 
 
 def _learning(rows: Sequence[Row], result: Mapping[str, Any], korean: bool) -> str:
-    """Who reached soonest what all reach."""
-    known = sorted((row for row in rows if row["time_to_quality"] is not None), key=lambda row: row["time_to_quality"])
-    if len(known) < 2:
+    """Who reached soonest what is asked of all; a model that was there at its first evaluation may have been sooner."""
+    if result["quality"] is None:
         return ""
     language = "ko" if korean else "en"
     quality = phrase(result["curve"]["name"], result["quality"], language)
-    first, last = known[0], known[-1]
-    alike = [row for row in known if row["time_to_quality"] <= first["time_to_quality"] * (1 + ALIKE)]
-    soonest = names([row["recipe"] for row in alike], korean)
-    times = [figures.duration(row["time_to_quality"], language) for row in (first, last)]
-    bound = first["at_most"]
-    if len(alike) == len(known):
-        if korean:
-            return f"배우는 속도는 비슷합니다. 모두 {times[1]} 안에 {quality}에 이르렀습니다."
-        return f"They learn about equally fast: all reached {quality} within {times[1]}."
+    known = sorted((row for row in rows if row["time_to_quality"] is not None), key=lambda row: row["time_to_quality"])
+    missing = [row["recipe"] for row in rows if row["time_to_quality"] is None]
+    if not known:
+        return f"{quality}에 이른 모델이 없습니다." if korean else f"No model reached {quality}."
+    soon = known[0]["time_to_quality"] * (1 + ALIKE)
+    alike = [row for row in known if row["at_most"] or row["time_to_quality"] <= soon]
+    last, slowest = alike[-1]["time_to_quality"], known[-1]
+    within, soonest = figures.duration(last, language), names([row["recipe"] for row in alike], korean)
+    if len(alike) == len(rows):
+        equally = last <= soon and not any(row["at_most"] for row in alike)
+        return _all_alike(quality, within, equally, korean)
+    exactly = len(alike) == 1 and not alike[0]["at_most"]
+    took = figures.duration(slowest["time_to_quality"], language) if slowest not in alike else ""
     if korean:
-        within = f"{times[0]} 안에" if bound or len(alike) > 1 else f"{times[0]} 만에"
-        head = f"{soonest}이 가장 빨리 배워 {within} {quality}에 이르렀고"
-        return f"{head}, {last['recipe']} 모델은 {times[1]} 걸렸습니다."
-    verb, about = (
-        ("learn", "learns")[len(alike) == 1],
-        "within" if bound else "after about" if len(alike) > 1 else "after",
-    )
-    return (
-        f"{soonest} {verb} soonest, reaching {quality} {about} {times[0]} of training, "
-        f"where {last['recipe']} took {times[1]}."
-    )
+        head = f"{soonest}이 가장 빨리 배워 {within} {'만에' if exactly else '안에'} {quality}에 이르렀"
+        ends = [f"{slowest['recipe']} 모델은 {took} {'걸렸고' if missing else '걸렸습니다'}"] if took else []
+        ends += [f"{names(missing, korean)}은 이르지 못했습니다"] if missing else []
+        return f"{head}고, {', '.join(ends)}."
+    verb, about = "learns" if len(alike) == 1 else "learn", "after" if exactly else "within"
+    ends = [f"where {slowest['recipe']} took {took}"] if took else []
+    ends += [f"which {names(missing, korean)} never reached"] if missing else []
+    return f"{soonest} {verb} soonest, reaching {quality} {about} {within} of training, {', and '.join(ends)}."
+
+
+def _all_alike(quality: str, within: str, equally: bool, korean: bool) -> str:
+    """All were there at about one time, or the curves do not say who was first."""
+    if korean:
+        if equally:
+            return f"배우는 속도는 비슷합니다. 모두 {within} 안에 {quality}에 이르렀습니다."
+        return f"모두 {within} 안에 {quality}에 이르렀고, 누가 먼저인지는 평가가 드물어 알 수 없습니다."
+    if equally:
+        return f"They learn about equally fast: all reached {quality} within {within}."
+    return f"All reached {quality} within {within}; evaluations were too rare to tell who was first."
 
 
 def _use(rows: Sequence[Row], korean: bool) -> str:
@@ -132,8 +154,12 @@ def _use(rows: Sequence[Row], korean: bool) -> str:
         return f"In use they are about equally quick ({fast} for {_unit(unit, korean)}), so choose by quality."
     group = names(quickest, korean)
     if {best["recipe"], *(row["recipe"] for row in rows if row["tie"])} & set(quickest):
-        tail = "품질과 속도 어느 쪽으로도 좋은 선택입니다" if korean else "so that nothing has to be given up for it"
-        tail = tail if len(quickest) == 1 or korean else "so that the best costs no speed"
+        if len(quickest) == 1:
+            tail = (
+                "품질과 속도 어느 쪽으로도 좋은 선택입니다" if korean else "so that nothing has to be given up for it"
+            )
+        else:
+            tail = "가장 좋은 모델도 속도에서 뒤지지 않습니다" if korean else "so that the best costs no speed"
     elif korean:
         tail = f"속도가 중요하면 {quick['recipe']}, 품질이 중요하면 {best['recipe']} 모델을 쓰십시오"
     else:

@@ -15,6 +15,7 @@ COMPARE_WORDS: dict[str, tuple[str, str]] = {
     "budget seconds": ("{time} of training each", "모델마다 {time} 학습"),
     "budget tokens": ("{n} tokens of training each", "모델마다 토큰 {n}개 학습"),
     "seeds": ("{n} seeds each", "시드 {n}개씩"),
+    "seeds or fewer": ("{n} seeds each or fewer", "시드 {n}개 이하씩"),
     "one seed": ("one seed each", "시드 하나씩"),
     "meaning": ("What it means", "결과의 뜻"),
     "overview": ("All models", "모든 모델"),
@@ -35,8 +36,8 @@ COMPARE_WORDS: dict[str, tuple[str, str]] = {
     "bits_per_byte": ("Bits per byte", "바이트당 비트"),
     "val_bits_per_byte": ("Bits per byte", "바이트당 비트"),
     "perplexity": ("Perplexity", "퍼플렉시티"),
-    "loss": ("Loss, nats a token", "손실, nat/토큰"),
-    "val_loss": ("Loss, nats a token", "손실, nat/토큰"),
+    "loss token": ("Loss, nats a token", "손실, nat/토큰"),
+    "loss text": ("Loss, nats a text", "손실, nat/글"),
     "carried_loss": ("Loss, state carried", "손실, 상태 이어감"),
     "bleu": ("BLEU", "BLEU"),
     "chrf": ("chrF", "chrF"),
@@ -84,6 +85,11 @@ COMPARE_WORDS: dict[str, tuple[str, str]] = {
         "임의의 가중치로 쟀습니다. 순환 모델은 길이와 상관없이 한 걸음씩 나아가고, 어텐션은 앞의 모든 토큰을 "
         "돌아보므로 글이 길수록 부담이 커집니다.",
     ),
+    "speed note labels": (
+        "Measured with weights at random, of the encoder alone: n-grams that vote beside it are not in these pictures, "
+        "but in the table above they are.",
+        "임의의 가중치로, 인코더만 쟀습니다. 옆에서 투표하는 n-그램은 이 그림에는 없고 위의 표에는 있습니다.",
+    ),
     "training speed": ("Training, tokens a second", "학습, 초당 토큰"),
     "reading": ("Reading a text, milliseconds", "글 하나 읽기, 밀리초"),
     "writing": ("Writing a token behind it, milliseconds", "그 뒤에 토큰 하나 쓰기, 밀리초"),
@@ -130,6 +136,10 @@ COMPARE_WORDS: dict[str, tuple[str, str]] = {
     "fair equal": (
         "Widths were chosen so that every model has {n} parameters within 5 %.",
         "모든 모델의 매개변수가 5 % 안에서 {n}개가 되도록 너비를 정했습니다.",
+    ),
+    "fair but": (
+        "But {names}: what stands beside the body is not in that number.",
+        "다만 {names}: 몸통 옆에 있는 것은 그 수에 들지 않습니다.",
     ),
     "fair sizes": (
         "Sizes are what each recipe chooses for this data and budget.",
@@ -184,6 +194,12 @@ class CompareWords(Words):
         if key in COMPARE_WORDS:
             return COMPARE_WORDS[key][self.language == "ko"].format(**values)
         return super().__call__(key, **values)
+
+    def figure(self, name: str, kind: str) -> str:
+        """What a figure of a comparison of a kind is called; a loss is that of a token, or of a labelled text."""
+        if name.removeprefix("val_") == "loss":
+            return self("loss text" if kind == "labels" else "loss token")
+        return self(name)
 
     def get(self, key: str) -> str:
         """The words for a key that may have none, which then stands for itself."""

@@ -1,4 +1,4 @@
-"""How the learning rate moves over a run: a factor of the highest rate.
+"""How the learning rate moves over a run: a factor of the rates in the settings.
 
 Progress is the share of the run that is done, by steps or, under a time limit, by seconds: a schedule that
 must reach its end when the time does cannot count steps, whose number nobody knows exactly.
@@ -12,7 +12,7 @@ from malgil.training.settings import TrainingSettings
 
 
 def rate_factor(settings: TrainingSettings, step: int, progress: float) -> float:
-    """The factor for a step.
+    """The factor for a step, `rate_scale` in it.
 
     Args:
         step: the number of steps before this one.
@@ -22,6 +22,11 @@ def rate_factor(settings: TrainingSettings, step: int, progress: float) -> float
     (Loshchilov & Hutter 2017), a line, or, in a trapezoid, not before the last `cooldown` of the run
     (Hägele et al. 2024).
     """
+    return settings.rate_scale * _shape(settings, step, progress)
+
+
+def _shape(settings: TrainingSettings, step: int, progress: float) -> float:
+    """The factor of the highest rate."""
     if step < settings.warmup:
         return (step + 1) / (settings.warmup + 1)
     warm = progress * settings.warmup / step if step else 0.0  # the share of the run that the warm-up took

@@ -51,6 +51,7 @@ class TrainingSettings:
     warmup: float = setting(100, "steps of rising rate; a recipe may give a share of the run, below 1", low=0)
     cooldown: float = setting(0.5, "share of the run over which a trapezoid falls", low=0, high=1)
     final_rate: float = setting(0.1, "rate at the end, as a share of the highest", low=0, high=1)
+    rate_scale: float = setting(1.0, "learning rates are multiplied by this", above=0)
     beta1: float = setting(0.9, "AdamW: decay of the mean gradient", low=0, high=0.9999)
     beta2: float = setting(0.99, "AdamW: decay of the mean squared gradient", low=0, high=0.99999)
     eps: float = setting(1e-8, "AdamW: added to the root of the mean square", above=0)

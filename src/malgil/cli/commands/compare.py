@@ -71,7 +71,8 @@ def compare(
     parameters
         The same, with a number of your own.
     quality
-        Report the time to this figure; by default to what the slowest learner reaches.
+        Report the time to this figure, which is that of the curves: bits per byte of text, the loss of pairs, accuracy
+        of labels as a share of 1. By default it is what the slowest learner reaches.
     out
         The folder to make; by default runs/compare-<date>-<n>.
     device
