@@ -83,14 +83,14 @@ def test_a_file_of_vectors(malgil: Malgil, embedding: Path, give: Give) -> None:
 @pytest.mark.parametrize("kind", ["txt", "jsonl"])
 def test_search(kind: str, malgil: Malgil, embedding: Path, give: Give) -> None:
     texts = [line for line in CORPUS.splitlines() if line]
-    rows = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
+    rows = '{"text": " "}\n\n' + "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
     Path(f"corpus.{kind}").write_text(CORPUS if kind == "txt" else rows, encoding="utf-8")
     give("물이 흐른다\n")
     said = malgil("embed", embedding, "--search", f"corpus.{kind}", "--top", 2)
     assert said.status == 0
     (row,) = lines(said.out)
     assert row["text"] == "물이 흐른다"
-    assert row["found"][0] == {"text": "물이 흐른다", "score": 1.0, "line": 3 if kind == "txt" else 2}
+    assert row["found"][0] == {"text": "물이 흐른다", "score": 1.0, "line": 3 if kind == "txt" else 4}
     (hits,) = package.load(embedding).search(["물이 흐른다"], texts, top=2)
     assert [hit["text"] for hit in row["found"]] == [hit.text for hit in hits]
 

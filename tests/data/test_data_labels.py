@@ -303,6 +303,23 @@ def test_validation_that_is_given(tmp_path: Path) -> None:
         opened(train, validation=[str(train)])
 
 
+def test_a_label_that_is_held_out_alone_is_said(tmp_path: Path) -> None:
+    """Of labels that come once, some are in the part that is held out."""
+    rows = "".join(f"글 {i}\t{'높음' if i % 2 else f'드묾 {i}' if i < 20 else '낮음'}\n" for i in range(60))
+    path = write(tmp_path / "a.tsv", "text\tlabel\n" + rows)
+    found = opened(path, holdout=0.3)
+    shown = {name for record in found.train.records for name in record.labels}
+    held = {name for record in found.validation.records for name in record.labels} - shown
+    assert held
+    (note,) = [note for note in found.notes if "training never shows" in note]
+    assert all(name in note for name in held)
+
+
+def test_a_share_is_written_out(tmp_path: Path) -> None:
+    path, copy = (write(tmp_path / name, NSMC) for name in ("a.tsv", "b.tsv"))
+    assert "3 of the texts for validation (100 %) are in the training part too" in notes(path, validation=[str(copy)])
+
+
 def test_a_part_is_what_tokenizers_and_reports_need(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", "text\tlabel\n하나\t가\nabc\t나\n하나\t가\n")
     part, _ = open_all_labelled_data(DataSettings(paths=[str(path)]), LABELLED)

@@ -11,6 +11,7 @@ from run_cases import LABELS, Recorder, bits, resumed, reviews, trained
 from test_runs_resume import cut
 
 import malgil
+from malgil.cli.tables import score_lines
 from malgil.config import read_yaml
 from malgil.data.labels import LABELLED, open_all_labelled_data
 from malgil.data.settings import DataSettings
@@ -86,6 +87,26 @@ def test_evaluate_counts_labels_that_are_unknown_and_refuses_others(run: Run, co
         run.evaluate(path)
     with pytest.raises(DataError, match="do not have one label"):
         run.evaluate(path, label_separator="a")
+
+
+def test_evaluate_says_what_it_left_out_and_refuses_pairs(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "일부.tsv"
+    path.write_text("text\tlabel\n물이 훌륭하다\t좋음\n\t좋음\n산은 높다\t\n", encoding="utf-8")
+    found = run.evaluate(path)
+    assert found["texts"] == 1
+    said = score_lines(found)
+    assert all(f"note: {note}" in said for note in found["notes"])
+    assert sum("일부.tsv:" in note for note in found["notes"]) == 2
+    path.write_text("sentence1\tsentence2\tlabel\n물\t훌륭하다\t좋음\n", encoding="utf-8")
+    with pytest.raises(DataError, match="pairs of texts, where the run was trained on single texts"):
+        run.evaluate(path)
+
+
+def test_validation_labels_that_are_all_unknown_are_refused(corpus: Path, tmp_path: Path) -> None:
+    path = tmp_path / "다른.tsv"
+    path.write_text("text\tlabel\n물\t최악\n산\t최고\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"knows none of these labels: 최고, 최악"):
+        trained("classify", corpus, tmp_path / "run", data={"validation": [str(path)]}, objective={"labels": [*LABELS]})
 
 
 def test_the_report_shows_labels_and_mistakes(run: Run) -> None:
@@ -183,6 +204,7 @@ def test_several_labels_a_text(corpus: Path, tmp_path: Path) -> None:
     (row,) = run.predict(["물이 훌륭하다"])
     assert set(row["labels"]) == {name for name, p in row["probabilities"].items() if p >= 0.5}
     assert run.evaluate()["exact_match"] == pytest.approx(run.metrics[-1]["val_exact_match"], abs=0.5)
+    assert run.evaluate(path)["texts"] == 50  # labels are parted as in the run
     with pytest.raises(DataError, match=r"labels of a text where each has one.*several-labels true"):
         trained("classify", corpus, tmp_path / "one", data=data, objective={"several_labels": False})
 
@@ -200,6 +222,10 @@ def test_pairs_are_told_from_single_texts(recipe: str, corpus: Path, tmp_path: P
     assert one[key] != other[key]
     with pytest.raises(InputError, match="'pair' is missing; line 1"):
         run.predict(["비가 3"])
+    single = tmp_path / "single.tsv"
+    single.write_text("text\tlabel\n비가 1\t1\n비가 2\t0\n", encoding="utf-8")
+    with pytest.raises(DataError, match="single texts, where the run was trained on pairs of texts"):
+        run.evaluate(single, label_field="label")
     types = run.model.type_embedding.weight  # type: ignore[union-attr]
     assert not torch.equal(types[0], types[1])
 

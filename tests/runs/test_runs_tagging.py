@@ -98,6 +98,7 @@ def test_names_that_are_given_stand(corpus: Path, tmp_path: Path) -> None:
     said = Recorder()
     run = trained("tag", corpus, tmp_path / "run", said, objective={"labels": names}, training={"steps": 2})
     assert run.config["objective"]["labels"] == names
+    assert "words for training have tags that are not to be learnt: B-LOC, I-LOC" in said.text
     score = run.evaluate()
     assert score["unknown_tags"] > 0
     assert set(score["types"]) == {"LOC", "PER"}

@@ -171,13 +171,25 @@ def test_one_text_is_too_few(tmp_path: Path, corpus: Path) -> None:
         made(corpus, tmp_path / "run", recipe="similarity", data={**data, "label_field": "label"})
 
 
-def test_a_finetuned_run_is_not_pretrained_again(corpus: Path, tmp_path: Path) -> None:
+def test_a_finetuned_run_cannot_be_pretrained(corpus: Path, tmp_path: Path) -> None:
     run = made(corpus, tmp_path / "run", training={"steps": 4})
     start = place_of(run.path)
-    again = train("classify", {"data": run.config["data"], "training": {"steps": 2}, "pretraining": {"recipe": "bert"}},
-                  out=tmp_path / "again", start=start, display=Recorder(), sections=False)  # fmt: skip
-    assert again.config["training"]["start"] == str(start)
-    assert not place_of(again.path).exists()
+    wanted = {"data": run.config["data"], "training": {"steps": 2}}
+    for recipe, more in (("classify", {"pretraining": {"recipe": "bert"}}), ("classify-pretrained", {})):
+        with pytest.raises(ConfigError, match=r"leave pretraining.recipe out: malgil finetune .* classify$"):
+            train(recipe, {**wanted, **more}, out=tmp_path / "again", start=start, display=Recorder())
+    assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("char", 88), ("byte", 88), ("wordpiece", 32)])
+def test_a_context_is_chosen_by_what_a_token_is(kind: str, expected: int, tmp_path: Path, corpus: Path) -> None:
+    path = tmp_path / "긴.tsv"
+    rows = "".join(f"{'word ' * 16} {i % 7}\t{i % 2}\n" for i in range(60))
+    path.write_text(f"text\tlabel\n{rows}", encoding="utf-8")
+    data = {"paths": [str(path)], "label_field": "label"}
+    open_ = {"model": {"max_len": "auto"}, "tokenizer": {"kind": kind}, "training": {"steps": 2}}
+    run = made(corpus, tmp_path / "run", data=data, **open_)
+    assert run.settings.model.max_len == Run(place_of(run.path)).settings.model.max_len == expected
 
 
 def _lines(path: str | Path) -> list[str]:

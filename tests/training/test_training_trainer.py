@@ -384,6 +384,15 @@ def test_of_some_figures_more_is_better(figure: str, more: bool) -> None:
     assert Watched.of("val_length", ("val_length", False)) == Watched("val_length", False)  # the task knows
 
 
+def test_of_equal_figures_the_lower_loss_is_better() -> None:
+    """As where a correlation has no value, since all scores of the validation part are equal."""
+    figures = [{"val_loss": loss, "val_spearman": 0.0} for loss in (3.0, 2.0, 2.5, 1.5, 1.6, 1.7)]
+    one, saved = watching(Watched("val_spearman", True), figures, steps=50, patience=2)
+    assert "stopped early at step 12" in one.run()
+    assert (one.progress.best, one.progress.best_loss, one.progress.best_step) == (0.0, 1.5, 8)
+    assert saved == [2, 4, 8, 12]
+
+
 def test_checkpoints_from_before_go_on() -> None:
     one, _ = watching(Watched(), [{"val_loss": 2.0}], steps=2)
     one.run()

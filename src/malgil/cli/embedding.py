@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from malgil.cli.writing import lines_of
-from malgil.data.readers import Tally, read_lines, read_rows
+from malgil.data.readers import Tally, read_lines, read_texts
 from malgil.data.sources import format_of
 from malgil.errors import DataError, InputError
 from malgil.evaluation.vectors import Embedder, Index
@@ -78,11 +78,9 @@ def write_found(embedder: Embedder, lines: BinaryIO | None, corpus: Path, top: i
 
 
 def _corpus(path: Path) -> tuple[list[int], list[str]]:
-    """The texts of a file and their lines or rows, counted from 1."""
-    if format_of(path)[0] == "text":
-        found = [(number, line.strip()) for number, line in enumerate(read_lines(path), 1) if line.strip()]
-    else:
-        found = list(enumerate(read_rows(path, None, Tally()), 1))
+    """The texts of a file that are not empty and their lines (rows of parquet), counted from 1."""
+    numbered = enumerate(read_lines(path), 1) if format_of(path)[0] == "text" else read_texts(path, None, Tally())
+    found = [(number, text.strip()) for number, text in numbered if text.strip()]
     if not found:
         raise DataError("no text to search", str(path), "give a file with a text a line")
     numbers, texts = zip(*found, strict=True)

@@ -102,6 +102,7 @@ def score_lines(result: dict[str, Any]) -> str:
     if unknown := result.get("unknown_labels"):
         shown = ", ".join(unknown[:8]) + (f" and {len(unknown) - 8} more" if len(unknown) > 8 else "")
         lines.append(f"note: the model does not know these labels, and texts with them count as wrong: {shown}")
+    lines += [f"note: {note}" for note in result.get("notes", [])]
     if caution := result.get("caution"):
         lines.append(f"note: {caution}")
     return "\n".join(lines)

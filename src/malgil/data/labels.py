@@ -149,11 +149,12 @@ def open_labelled_data(settings: DataSettings, kind: Kind[R]) -> LabelledData[R]
         given = _read(settings.validation, "--data.validation", settings, kind, tally, findings)
         refuse_overlap(found.files, given.files, settings)
         train, validation = found.part(kind), given.part(kind)
-        judged += _unlike(train, validation, kind)
+        judged += _seen(train, validation)
         notes = [*found.notes, *given.notes]
     else:
         train, validation = _hold_out(found, settings.holdout, kind)
         notes = found.notes
+    judged += _unseen(train, validation, kind)
     names = kind.names([*train.records, *validation.records])
     return LabelledData(train, validation, (*notes, *tolerated(tally), *findings.notes(), *judged), names)
 
@@ -226,19 +227,21 @@ def _hold_out(found: _Found[R], share: float, kind: Kind[R]) -> tuple[LabelledPa
     return found.part(kind, lambda r: r.group not in held), found.part(kind, lambda r: r.group in held)
 
 
-def _unlike(train: LabelledPart[R], validation: LabelledPart[R], kind: Kind[R]) -> list[str]:
-    """Notes on a validation part that was named: what training never shows, and what it shows already."""
-    notes = []
+def _unseen(train: LabelledPart[R], validation: LabelledPart[R], kind: Kind[R]) -> list[str]:
+    """A note on labels that training never shows."""
     known = set(kind.names(train.records))
     new = [name for name in kind.names(validation.records) if name not in known]
-    if new:
-        notes.append(f"the validation part has labels that training never shows: {listed(new)}")
+    return [f"the validation part has labels that training never shows: {listed(new)}"] if new else []
+
+
+def _seen(train: LabelledPart[R], validation: LabelledPart[R]) -> list[str]:
+    """A note on a validation part that was named, some of which is in the training part too."""
     seen = {record.texts for record in train.records}
     both = sum(record.texts in seen for record in validation.records)
-    if both:
-        share = 100 * both / len(validation)
-        notes.append(f"{both:,} of the {kind.noun} for validation ({share:.2g} %) are in the training part too")
-    return notes
+    if not both:
+        return []
+    share = 100 * both / len(validation)
+    return [f"{both:,} of the {validation.noun} for validation ({share:.3g} %) are in the training part too"]
 
 
 def _values(record: Record) -> list[Any]:

@@ -120,11 +120,16 @@ def cut_chunks(blocks: Iterable[str]) -> Iterator[str]:
 
 def read_rows(path: Path, text_field: str | None, tally: Tally) -> Iterator[str]:
     """The text of each well-formed row of a jsonl, csv, tsv or parquet file, in order."""
+    return (text for _, text in read_texts(path, text_field, tally))
+
+
+def read_texts(path: Path, text_field: str | None, tally: Tally) -> Iterator[tuple[int, str]]:
+    """The same with the line, or the row of parquet, that each stands in."""
     column = _text_column(path, text_field, first_rows(path, tally))
     for line, row in read_table(path, tally, [column]):
         text = text_cell(row, column, f"{path}:{line}", tally)
         if text is not None:
-            yield text
+            yield line, text
 
 
 def read_table(path: Path, tally: Tally, columns: Sequence[str] | None = None, *, header: bool = True) -> Iterator[Row]:

@@ -81,7 +81,7 @@ class LanguageScore:
         """Why bits per byte mean nothing here, or None when they do."""
         if self.unknown:
             share = 100 * self.unknown / self.tokens
-            return f"not comparable: {self.unknown} of {self.tokens} tokens ({share:.2g} %) are unknown"
+            return f"not comparable: {self.unknown} of {self.tokens} tokens ({share:.3g} %) are unknown"
         return "not comparable: the text has no bytes" if self.bits_per_byte is None else None
 
     def to_dict(self) -> dict[str, Any]:

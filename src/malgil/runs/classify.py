@@ -23,7 +23,7 @@ from malgil.objectives.ngrams import n_gram_table
 from malgil.report.labels import labels_section, mistakes_section
 from malgil.report.words import Words
 from malgil.runs.compared_labels import ComparedLabels
-from malgil.runs.labelled import DIGITS, LabelTask, read_records, spread, texts_of
+from malgil.runs.labelled import DIGITS, LabelTask, read_records, refuse_other_texts, spread, texts_of
 from malgil.runs.recipe import Settings
 from malgil.runs.task import Preview, ReportSection, Tokenizers, scoring_precision
 
@@ -50,6 +50,7 @@ class ClassifyTask(LabelTask):
         if section.get("several_labels") == AUTO:
             section["several_labels"] = any(len(record.labels) != 1 for record in records)
         section["labels"] = list(section.get("labels") or found.names)
+        _refuse_unknown(found.validation, section["labels"])
         said = super().fit_objective(tree, data)
         if longest := section.get("n_grams"):
             table = n_gram_table(tuple(record.texts for record in found.train.records), longest)
@@ -110,11 +111,8 @@ class ClassifyTask(LabelTask):
             DataError: labels of which the model knows none, or several of one text where the model knows of one.
         """
         labels, several = settings.objective.labels, settings.objective.several_labels
-        found = {name for record in part.records for name in record.labels}
-        if found and not found & set(labels):
-            raise DataError(
-                f"the model knows none of these labels: {', '.join(sorted(found)[:8])}", part.source, known(labels)
-            )
+        _refuse_unknown(part, labels)
+        refuse_other_texts(part, settings)
         if not several and any(len(record.labels) != 1 for record in part.records):
             raise DataError(
                 "some texts do not have one label, and the model gives each text one",
@@ -196,3 +194,11 @@ class ClassifyTask(LabelTask):
             return {best: by_label[best]}
         found = {name: p for name, p in by_label.items() if p >= THRESHOLD}
         return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def _refuse_unknown(part: LabelledPart[Labelled], labels: Sequence[str]) -> None:
+    """Refuse a part that has labels, none of which the model knows."""
+    found = {name for record in part.records for name in record.labels}
+    if found and not found & set(labels):
+        shown = ", ".join(sorted(found)[:8])
+        raise DataError(f"the model knows none of these labels: {shown}", part.source, known(labels))

@@ -17,6 +17,7 @@ from malgil.data.label_records import nfc
 from malgil.data.label_store import label_store
 from malgil.data.labels import Kind, LabelledData, LabelledPart, open_all_labelled_data, open_labelled_data
 from malgil.data.settings import DataSettings
+from malgil.errors import DataError
 from malgil.evaluation.texts import read_all
 from malgil.models.base import parameter_device
 from malgil.objectives.base import Assembled
@@ -115,7 +116,7 @@ class LabelTask(Task):
             if store.n_cut:
                 share = 100 * store.n_cut / len(store)
                 said.append(
-                    f"{name}: {store.n_cut:,} of {len(store):,} {self.kind.noun} ({share:.2g} %) are longer than"
+                    f"{name}: {store.n_cut:,} of {len(store):,} {self.kind.noun} ({share:.3g} %) are longer than"
                     f" {store.longest} tokens, and their ends are not read; --model.max-len holds more"
                 )
         return said
@@ -192,6 +193,19 @@ def texts_of(row: Mapping[str, Any]) -> tuple[str, str | None]:
     """The text and the second text, if there is one, of a row without fault."""
     pair = row.get("pair")
     return nfc(row["text"]), None if pair is None else nfc(pair)
+
+
+def refuse_other_texts(part: LabelledPart[Any], settings: Settings) -> None:
+    """Refuse pairs where the run was trained on single texts, and single ones where it was on pairs.
+
+    Raises:
+        DataError: so it is.
+    """
+    pairs = any(len(record.texts) > 1 for record in part.records)
+    if settings.objective.pairs != pairs:
+        what = ("single texts", "pairs of texts")
+        fix = "give single texts" if pairs else "name the columns with --data.text-field and --data.pair-field"
+        raise DataError(f"{what[pairs]}, where the run was trained on {what[not pairs]}", part.source, fix)
 
 
 def read_records(

@@ -116,8 +116,7 @@ def _settings(tree: Tree, name: str) -> Tree:
     tokenizer = chosen["tokenizer"]
     model = {key: value for key, value in tree["model"].items() if value != AUTO}
     if tree["model"].get("max_len") == AUTO:
-        lengths = np.array([len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN for text in texts])
-        model["max_len"] = context_for(lengths)
+        model["max_len"] = context_for(np.array([_tokens(text, tokenizer.get("kind")) for text in texts]))
     if "pooler" in own["model"]:
         model.setdefault("pooler", False)  # it answers questions about neighbours, see below
     return {
@@ -132,6 +131,12 @@ def _settings(tree: Tree, name: str) -> Tree:
             **{key: first for key, (first, _) in _limits(tree).items()},
         },
     }
+
+
+def _tokens(text: str, kind: Any) -> int:
+    """Of a text with its begin and end, about: the tokenizer is not there yet."""
+    n_bytes = len(text.encode("utf-8", "surrogatepass"))
+    return 2 + {"char": len(text), "byte": n_bytes}.get(kind, n_bytes // BYTES_PER_TOKEN)
 
 
 def _limits(tree: Tree) -> dict[str, tuple[Any, Any]]:

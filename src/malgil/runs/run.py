@@ -45,7 +45,7 @@ CAUTION = "the kept weights were chosen by this text ({figure}): give --data wit
 #: settings of the `data` section that name files beside `paths`
 _FILES = ("validation", "source", "target", "validation_source", "validation_target")
 #: and those that say what stands where in them
-_FIELDS = ("text_field", "label_field", "pair_field", "label_separator")
+_FIELDS = ("text_field", "label_field", "pair_field")
 #: rows that `predict` reads together, so that those of similar length share a batch
 PREDICTED_TOGETHER = 1024
 
@@ -334,20 +334,24 @@ class Run:
             of sacrebleu, and BLEU by length of the source. Of an encoder: loss and perplexity of hidden tokens,
             accuracy, masked (how many were hidden). Of labelled texts: loss (nats a text), accuracy, f1, matthews,
             by_label and confusion, or pearson, spearman and mse, and what else the task has;
-            `caution` where the text is the one by which the kept weights were chosen.
+            `notes` on rows that were left out, and `caution` where the text is the one by which the kept weights were
+            chosen.
         """
         own, task = to_tree(self.settings.data), task_of(self.settings.objective.name)
         with failures():
             chosen = replace(self.settings, generation=self.generation_settings(**generation or {}))
             own_part = data is None and not settings.get("source")
+            notes: tuple[str, ...] = ()
             if own_part:
                 part = task.opened(parse(DataSettings, own | settings, "data")).validation
             else:
                 fresh = (
                     dict.fromkeys(_FIELDS) | {"skip_bad": 0, "paths": given_paths(data)} | {key: [] for key in _FILES}
                 )
-                part, _ = task.open_whole(parse(DataSettings, own | fresh | settings, "data"))
+                part, notes = task.open_whole(parse(DataSettings, own | fresh | settings, "data"))
             result = task.evaluate(self.assembled, chosen, self.tokenizers, part, self.device)
+        if notes:
+            result["notes"] = list(notes)
         if own_part and self._chosen_by_validation:
             watched = Watched.of(self.settings.training.watch, task.metric)
             result["caution"] = CAUTION.format(figure=watched.spoken)

@@ -17,7 +17,7 @@ from malgil.objectives.base import Assembled
 from malgil.objectives.regression import Regression
 from malgil.report.labels import scores_section
 from malgil.report.words import Words
-from malgil.runs.labelled import LabelTask, read_records, spread, texts_of
+from malgil.runs.labelled import LabelTask, read_records, refuse_other_texts, spread, texts_of
 from malgil.runs.recipe import Settings
 from malgil.runs.task import Preview, ReportSection, Tokenizers, scoring_precision
 
@@ -56,6 +56,22 @@ class SimilarityTask(LabelTask):
 
     def figures(self, score: RegressionScore) -> dict[str, Any]:
         return {"val_loss": score.loss, "val_pearson": score.pearson, "val_spearman": score.spearman}
+
+    def evaluate(
+        self,
+        assembled: Assembled,
+        settings: Settings,
+        tokenizers: Tokenizers,
+        part: LabelledPart[Scored],
+        device: torch.device,
+    ) -> dict[str, Any]:
+        """As `LabelTask.evaluate`.
+
+        Raises:
+            DataError: pairs where the run was trained on single texts, or the other way round.
+        """
+        refuse_other_texts(part, settings)
+        return super().evaluate(assembled, settings, tokenizers, part, device)
 
     def previews(
         self, assembled: Assembled, tokenizers: Tokenizers, part: LabelledPart[Scored], settings: Settings

@@ -29,10 +29,21 @@ def composed(recipe: str | None, files: list[Path], overrides: Mapping[str, Any]
 
     Args:
         recipe: its name; None: the one that the settings files name, as a run's config.yaml does, or the default.
+
+    Raises:
+        ConfigError: it is to begin with a body, and to pretrain one.
     """
     named = [read_yaml(path).get("recipe") for path in files]
     name = recipe or next((str(found) for found in reversed(named) if found), DEFAULT_RECIPE)
-    return compose(name, files, overrides, None if start is None else start_tree(start, name))
+    tree = compose(name, files, overrides, None if start is None else start_tree(start, name))
+    if start is not None and tree["pretraining"].get("recipe") is not None:
+        first = tree["pretraining"]["recipe"]
+        raise ConfigError(
+            f"pretraining.recipe {first} trains a body from nothing, and this run begins with another run's",
+            str(start),
+            f"leave pretraining.recipe out: malgil finetune {start} {tree['recipe'].removesuffix('-pretrained')}",
+        )
+    return tree
 
 
 def start_tree(start: Path, name: str) -> Tree:

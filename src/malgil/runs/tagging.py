@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -52,8 +53,12 @@ class TaggingTask(LabelTask):
 
     def fit_objective(self, tree: Tree, data: Any) -> list[str]:
         """The names of the tags."""
-        if tree["objective"].get("labels"):
-            return []
+        if given := tree["objective"].get("labels"):
+            found = Counter(tag for record in data.train.records for tag in record.tags if tag not in given)
+            shown = ", ".join(sorted(found))
+            return (
+                [f"{found.total():,} words for training have tags that are not to be learnt: {shown}"] if found else []
+            )
         tree["objective"]["labels"] = list(data.names)
         return [f"tags: O, and B and I of {', '.join(name[2:] or 'entities' for name in data.names[1::2])}"]
 

@@ -43,7 +43,8 @@ CURE = "lower training.learning_rate, or set training.precision to fp32; checkpo
 
 @dataclass
 class Progress:
-    """Where a run stands; what a checkpoint keeps beside tensors. `best` is the best value of the watched figure.
+    """Where a run stands; what a checkpoint keeps beside tensors. `best` is the best value of the watched figure, and
+    `best_loss` the validation loss there.
 
     `seconds` are of data and optimisation; evaluations have seconds of their own.
     """
@@ -52,6 +53,7 @@ class Progress:
     tokens: int = 0
     seconds: float = 0.0
     best: float | None = None
+    best_loss: float | None = None
     best_step: int | None = None
     worse_in_a_row: int = 0
     evaluations: int = 0
@@ -273,8 +275,10 @@ class Trainer:
         value = self.watched.value(figures)
         if not math.isfinite(figures[LOSS]):
             raise NonFiniteError("the validation loss is not finite", f"step {progress.step}", CURE)
-        if self.watched.better(value, progress.best):
-            progress.best, progress.best_step, progress.worse_in_a_row = value, progress.step, 0
+        even = value == progress.best and (progress.best_loss is None or figures[LOSS] < progress.best_loss)
+        if self.watched.better(value, progress.best) or even:  # a figure that never moves chooses nothing
+            progress.best, progress.best_loss = value, figures[LOSS]
+            progress.best_step, progress.worse_in_a_row = progress.step, 0
         else:
             progress.worse_in_a_row += 1
         return figures
