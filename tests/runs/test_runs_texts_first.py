@@ -192,6 +192,18 @@ def test_a_context_is_chosen_by_what_a_token_is(kind: str, expected: int, tmp_pa
     assert run.settings.model.max_len == Run(place_of(run.path)).settings.model.max_len == expected
 
 
+def test_a_context_holds_both_texts_of_a_pair(tmp_path: Path, corpus: Path) -> None:
+    path = tmp_path / "짝.tsv"
+    rows = "".join(f"{'word ' * 8}{i % 7}\t{'말길 ' * 13}{i}\t{i % 2}\n" for i in range(60))
+    path.write_text(f"sentence1\tsentence2\tlabel\n{rows}", encoding="utf-8")
+    data = {"paths": [str(path)], "label_field": "label"}
+    open_ = {"model": {"max_len": "auto"}, "tokenizer": {"kind": "char"}, "training": {"steps": 2}}
+    said = Recorder()
+    run = made(corpus, tmp_path / "run", said, recipe="similarity", data=data, **open_)
+    assert run.settings.model.max_len == 88
+    assert "their ends are not read" not in said.text
+
+
 def _lines(path: str | Path) -> list[str]:
     return Path(path).read_text(encoding="utf-8").splitlines()
 

@@ -116,7 +116,9 @@ def _settings(tree: Tree, name: str) -> Tree:
     tokenizer = chosen["tokenizer"]
     model = {key: value for key, value in tree["model"].items() if value != AUTO}
     if tree["model"].get("max_len") == AUTO:
-        model["max_len"] = context_for(np.array([_tokens(text, tokenizer.get("kind")) for text in texts]))
+        kind, records = tokenizer.get("kind"), data.train.records  # the task reads both texts of a pair as one row
+        lengths = [sum(_tokens(text, kind) for text in record.texts) for record in records]
+        model["max_len"] = context_for(np.array(lengths))
     if "pooler" in own["model"]:
         model.setdefault("pooler", False)  # it answers questions about neighbours, see below
     return {
