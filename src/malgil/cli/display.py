@@ -66,7 +66,7 @@ class LiveDisplay(Display):
 
     def sample(self, step: int, previews: Sequence[Preview]) -> None:
         shown = "\n".join(
-            f"{one.prompt}\n    -> {one.text}" if one.prompt else one.text[:SAMPLE_CHARACTERS].strip()
+            f"{_begun(one.prompt)}\n    -> {one.text}" if one.prompt else one.text[:SAMPLE_CHARACTERS].strip()
             for one in previews
         )
         self.console.print(f"--- sample at step {step:,}\n{shown}\n---", markup=False, style="dim", soft_wrap=True)
@@ -98,3 +98,8 @@ def _twice(training: TrainingSettings) -> str:
         f"{option} {value / 60:.12g}m" if key == "seconds" and value % 60 == 0 else f"{option} {value:.12g}"
         for option, value, key in limits
     )
+
+
+def _begun(text: str) -> str:
+    """A text, of a long one its beginning."""
+    return text if len(text) <= SAMPLE_CHARACTERS else f"{text[:SAMPLE_CHARACTERS].rstrip()} …"
