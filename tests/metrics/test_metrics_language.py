@@ -45,7 +45,7 @@ def test_unknown_tokens_make_bits_not_comparable_and_say_so():
     score = LanguageScore.from_sums(21.0, tokens=7, n_bytes=15, unknown=3)
     assert score.bits_per_byte is None
     assert score.perplexity == pytest.approx(math.exp(3))
-    assert score.to_dict()["not_comparable"] == "not comparable: 3 of 7 tokens (43 %) are unknown"
+    assert score.to_dict()["not_comparable"] == "not comparable: 3 of 7 tokens (42.9 %) are unknown"
 
 
 def test_a_score_is_valid_json_also_when_it_is_not_finite():
