@@ -230,6 +230,21 @@ def test_pairs_are_told_from_single_texts(recipe: str, corpus: Path, tmp_path: P
     assert not torch.equal(types[0], types[1])
 
 
+@pytest.mark.parametrize("recipe", ["classify", "similarity"])
+def test_a_run_on_some_pairs_is_judged_by_its_own_part(recipe: str, corpus: Path, tmp_path: Path) -> None:
+    """Of two files one has pairs, and those for validation have none."""
+    rows = "".join(f"비가 {i}\t{i % 2}\n" for i in range(40))
+    files = {"pairs": "sentence1\tsentence2\tlabel\n비가 온다\t눈이 온다\t1\n", "single": f"text\tlabel\n{rows}"}
+    files["held"] = "text\tlabel\n" + rows.replace("비가", "눈이")
+    for name, content in files.items():
+        (tmp_path / f"{name}.tsv").write_text(content, encoding="utf-8")
+    paths = [str(tmp_path / f"{name}.tsv") for name in files]
+    data = {"paths": paths[:2], "validation": paths[2:], "label_field": "label"}
+    run = trained(recipe, corpus, tmp_path / "run", data=data, training={"steps": 2})
+    assert run.config["objective"]["pairs"] is True
+    assert run.evaluate()["texts"] == 40
+
+
 def test_scores_are_answered_in_their_own_units(corpus: Path, tmp_path: Path) -> None:
     said = Recorder()
     run = trained("similarity", corpus, tmp_path / "run", said)

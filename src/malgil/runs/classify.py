@@ -97,29 +97,16 @@ class ClassifyTask(LabelTask):
             own = {"val_f1": score.f1, "val_exact_match": found.exact_match}
         return {"val_loss": score.loss, **own}
 
-    def evaluate(
-        self,
-        assembled: Assembled,
-        settings: Settings,
-        tokenizers: Tokenizers,
-        part: LabelledPart[Labelled],
-        device: torch.device,
-    ) -> dict[str, Any]:
-        """Loss, accuracy, F1 and what else `evaluation.classification` finds.
-
-        Raises:
-            DataError: labels of which the model knows none, or several of one text where the model knows of one.
-        """
-        labels, several = settings.objective.labels, settings.objective.several_labels
-        _refuse_unknown(part, labels)
+    def check(self, part: LabelledPart[Labelled], settings: Settings) -> None:
+        """Labels of which the model knows none, or several of one text where the model knows of one; pairs as well."""
+        _refuse_unknown(part, settings.objective.labels)
         refuse_other_texts(part, settings)
-        if not several and any(len(record.labels) != 1 for record in part.records):
+        if not settings.objective.several_labels and any(len(record.labels) != 1 for record in part.records):
             raise DataError(
                 "some texts do not have one label, and the model gives each text one",
                 part.source,
                 "give one label a text, or train with --objective.several-labels true",
             )
-        return super().evaluate(assembled, settings, tokenizers, part, device)
 
     def previews(
         self, assembled: Assembled, tokenizers: Tokenizers, part: LabelledPart[Labelled], settings: Settings

@@ -9,6 +9,10 @@ from typing import Any
 from malgil.errors import InputError
 
 Paths = str | Path | Sequence[str | Path] | None
+#: settings of the `data` section that name files beside `paths`
+_FILES = ("validation", "source", "target", "validation_source", "validation_target")
+#: and those that say what stands where in them
+_FIELDS = ("text_field", "label_field", "pair_field")
 
 
 def given_text(value: Any) -> str:
@@ -52,6 +56,11 @@ def given_files(
         "validation_target": validation_target,
     }
     return {f"data.{name}": given_paths(paths) for name, paths in files.items() if paths is not None}
+
+
+def other_files(data: Paths) -> dict[str, Any]:
+    """Settings of the `data` section for other files than a run's own, whose columns may have other names."""
+    return dict.fromkeys(_FIELDS) | {"skip_bad": 0, "paths": given_paths(data)} | {key: [] for key in _FILES}
 
 
 def given_batch(batch: Any) -> int:

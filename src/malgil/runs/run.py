@@ -29,7 +29,7 @@ from malgil.runs.attention import check_files, view_text, write_view
 from malgil.runs.embedding import embedder, sentence_vectors
 from malgil.runs.failures import failures
 from malgil.runs.folder import RunFolder, newest_run
-from malgil.runs.given import given_batch, given_paths, given_text, given_texts
+from malgil.runs.given import given_batch, given_text, given_texts, other_files
 from malgil.runs.labelled import LabelTask
 from malgil.runs.predicting import Row, predictions
 from malgil.runs.recipe import Settings, settings_of
@@ -42,10 +42,6 @@ from malgil.training.settings import TrainingSettings
 from malgil.training.watching import Watched
 
 CAUTION = "the kept weights were chosen by this text ({figure}): give --data with other text for one that chose nothing"
-#: settings of the `data` section that name files beside `paths`
-_FILES = ("validation", "source", "target", "validation_source", "validation_target")
-#: and those that say what stands where in them
-_FIELDS = ("text_field", "label_field", "pair_field")
 #: rows that `predict` reads together, so that those of similar length share a batch
 PREDICTED_TOGETHER = 1024
 
@@ -345,10 +341,8 @@ class Run:
             if own_part:
                 part = task.opened(parse(DataSettings, own | settings, "data")).validation
             else:
-                fresh = (
-                    dict.fromkeys(_FIELDS) | {"skip_bad": 0, "paths": given_paths(data)} | {key: [] for key in _FILES}
-                )
-                part, notes = task.open_whole(parse(DataSettings, own | fresh | settings, "data"))
+                part, notes = task.open_whole(parse(DataSettings, own | other_files(data) | settings, "data"))
+                task.check(part, chosen)
             result = task.evaluate(self.assembled, chosen, self.tokenizers, part, self.device)
         if notes:
             result["notes"] = list(notes)

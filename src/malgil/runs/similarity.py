@@ -57,21 +57,9 @@ class SimilarityTask(LabelTask):
     def figures(self, score: RegressionScore) -> dict[str, Any]:
         return {"val_loss": score.loss, "val_pearson": score.pearson, "val_spearman": score.spearman}
 
-    def evaluate(
-        self,
-        assembled: Assembled,
-        settings: Settings,
-        tokenizers: Tokenizers,
-        part: LabelledPart[Scored],
-        device: torch.device,
-    ) -> dict[str, Any]:
-        """As `LabelTask.evaluate`.
-
-        Raises:
-            DataError: pairs where the run was trained on single texts, or the other way round.
-        """
+    def check(self, part: LabelledPart[Scored], settings: Settings) -> None:
+        """Pairs where the run was trained on single texts, or the other way round."""
         refuse_other_texts(part, settings)
-        return super().evaluate(assembled, settings, tokenizers, part, device)
 
     def previews(
         self, assembled: Assembled, tokenizers: Tokenizers, part: LabelledPart[Scored], settings: Settings

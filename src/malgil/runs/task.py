@@ -200,6 +200,13 @@ class Task(ABC):
     ) -> dict[str, Any]:
         """All figures of a model on a part, by name; for JSON."""
 
+    def check(self, part: Any, settings: Settings) -> None:  # noqa: B027 - most have nothing to refuse
+        """Refuse a part that a person names and a run cannot be judged by.
+
+        Raises:
+            DataError: so it is.
+        """
+
     @abstractmethod
     def previews(self, assembled: Assembled, tokenizers: Tokenizers, part: Any, settings: Settings) -> list[Preview]:
         """What the model writes now, for the validation part where it needs a source."""
