@@ -72,7 +72,8 @@ def trainer_of(objective: Any, model: Any, batches: Any, settings: Any) -> Any:
     from malgil.objectives.base import Assembled
     from malgil.runtime.device import resolve_precision
     from malgil.training.distributed import World
-    from malgil.training.trainer import Hooks, Limits, Trainer
+    from malgil.training.progress import Limits
+    from malgil.training.trainer import Hooks, Trainer
 
     device = parameter_device(model)
     return Trainer(

@@ -17,8 +17,9 @@ from malgil.config import parse
 from malgil.errors import ConfigError, Interrupted, NonFiniteError
 from malgil.training.checkpoint import Snapshot, checkpoint_place, load_checkpoint, save_checkpoint
 from malgil.training.distributed import World
+from malgil.training.progress import Progress
 from malgil.training.settings import TrainingSettings
-from malgil.training.trainer import Hooks, Progress, Trainer
+from malgil.training.trainer import Hooks, Trainer
 
 KINDS: list[dict[str, Any]] = [{"ema": 0.9}, {"average": 2}]
 Weights = dict[str, torch.Tensor]

@@ -12,8 +12,9 @@ from training_cases import MODELS, equal, gradients, trainer, weights
 
 from malgil.errors import Interrupted, NonFiniteError, NotFoundError, ResourceError
 from malgil.objectives.causal_lm import IGNORED
+from malgil.training.progress import Limits, Progress, step_limit
 from malgil.training.settings import TrainingSettings
-from malgil.training.trainer import Hooks, Limits, Progress, Trainer, step_limit
+from malgil.training.trainer import Hooks, Trainer
 from malgil.training.watching import Watched
 
 # -- a step -----------------------------------------------------------------------------------------
@@ -183,6 +184,18 @@ def test_the_share_of_a_run_is_that_of_its_nearest_limit() -> None:
     assert Limits(seconds=4.0).share(Progress(step=10**6)) == 0.0
 
 
+def timed(one: Trainer, clock: list[float], seconds: float) -> Trainer:
+    """The trainer, each of whose steps takes so many seconds of a clock."""
+    step = one.step
+
+    def later(batches: list[Any]) -> Any:
+        clock[0] += seconds
+        return step(batches)
+
+    one.step = later  # type: ignore[method-assign]
+    return one
+
+
 def test_a_time_limit_counts_data_and_optimisation_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
@@ -193,14 +206,8 @@ def test_a_time_limit_counts_data_and_optimisation_alone(monkeypatch: pytest.Mon
         return {"val_loss": 1.0}
 
     hooks = Hooks(evaluate=evaluate, sample=lambda step: clock.__setitem__(0, clock[0] + 1000), log=lines.append)
-    one = trainer("gpt2", hooks=hooks, steps=None, seconds=10.0, evaluate_every=2, sample_every=2, log_every=1)
-    step = one.step
-
-    def timed(batches: list[Any]) -> Any:
-        clock[0] += 2.0
-        return step(batches)
-
-    one.step = timed  # type: ignore[method-assign]
+    rhythm: dict[str, Any] = {"evaluate_every": 2, "sample_every": 2, "log_every": 1}
+    one = timed(trainer("gpt2", hooks=hooks, steps=None, seconds=10.0, **rhythm), clock, 2.0)
     assert one.run() == "finished"
     assert one.progress.step == 5
     assert [line["seconds"] for line in lines] == [2, 4, 6, 8, 10]
@@ -227,23 +234,13 @@ def test_evaluations_wait_until_they_are_within_their_share(
         clock[0] += 0.5
         return {"val_loss": 1.0}
 
-    def timed(one: Trainer) -> Trainer:
-        step = one.step
-
-        def second(batches: list[Any]) -> Any:
-            clock[0] += 1.0
-            return step(batches)
-
-        one.step = second  # type: ignore[method-assign]
-        return one
-
     settings: dict[str, Any] = {"evaluate_every": 1, "evaluation_share": share, "log_every": 100}
     hooks = Hooks(evaluate=evaluate, log=lines.append)
-    stopped = timed(trainer("gpt2", hooks=hooks, steps=8, **settings))
+    stopped = timed(trainer("gpt2", hooks=hooks, steps=8, **settings), clock, 1.0)
     hooks.signal = lambda: 15 if stopped.progress.step == 5 else 0
     with pytest.raises(Interrupted):
         stopped.run()
-    going_on = timed(trainer("gpt2", hooks=Hooks(evaluate=evaluate, log=lines.append), steps=8, **settings))
+    going_on = timed(trainer("gpt2", hooks=Hooks(evaluate=evaluate, log=lines.append), steps=8, **settings), clock, 1.0)
     going_on.restore(stopped.snapshot({}))
     going_on.run()
     assert [line["step"] for line in lines] == at

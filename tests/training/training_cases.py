@@ -14,8 +14,9 @@ from malgil.objectives.base import Assembled, BatchPlan, Specials
 from malgil.objectives.causal_lm import CausalLanguageModelling, TokenBatch, collate
 from malgil.runtime.device import Precision
 from malgil.training.distributed import World
+from malgil.training.progress import Limits
 from malgil.training.settings import TrainingSettings
-from malgil.training.trainer import Hooks, Limits, Trainer
+from malgil.training.trainer import Hooks, Trainer
 
 VOCAB = 19
 ATTENTION = {"n_layers": 2, "n_heads": 2, "d_model": 12, "max_len": 9}

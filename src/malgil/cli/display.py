@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from malgil.runs.folder import RunFolder
     from malgil.runs.prepare import Prepared
     from malgil.runs.task import Preview
+    from malgil.training.progress import Progress, StepReport
     from malgil.training.settings import TrainingSettings
-    from malgil.training.trainer import Progress, StepReport, Trainer
+    from malgil.training.trainer import Trainer
 
 REFRESH_SECONDS = 0.2
 SAMPLE_CHARACTERS = 300

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from malgil.runs.folder import RunFolder
     from malgil.runs.prepare import Prepared
     from malgil.runs.task import Preview
-    from malgil.training.trainer import Progress, StepReport, Trainer
+    from malgil.training.progress import Progress, StepReport
+    from malgil.training.trainer import Trainer
 
 SECONDS_BETWEEN_LINES = 10.0
 

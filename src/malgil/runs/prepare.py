@@ -28,7 +28,8 @@ from malgil.runs.task import Data, Task, Tokenizers
 from malgil.runs.tasks import task_of
 from malgil.runtime.device import Precision, prepare_cpu, resolve_device, resolve_precision, synchronise
 from malgil.training.distributed import World, join_world
-from malgil.training.trainer import Hooks, Limits, Trainer, step_limit
+from malgil.training.progress import Limits, step_limit
+from malgil.training.trainer import Hooks, Trainer
 from malgil.training.watching import Watched
 
 Say = Callable[[str], None]

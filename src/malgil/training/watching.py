@@ -49,12 +49,19 @@ class Watched:
         value = figures[self.figure]
         return math.nan if value is None else float(value)
 
-    def better(self, value: float, best: float | None) -> bool:
-        """Whether a value is better than the best before it; NaN never is, and nothing is as good as any number."""
+    def better(self, value: float, best: float | None, loss: float = math.inf, best_loss: float | None = None) -> bool:
+        """Whether a value is better than the best before it; NaN never is, and nothing is as good as any number.
+
+        Args:
+            loss, best_loss: the validation losses of both, of which the lower one decides where values are equal: a
+                figure that never moves chooses nothing.
+        """
         if math.isnan(value):
             return False
         if best is None:
             return True
+        if value == best:
+            return loss < (math.inf if best_loss is None else best_loss)
         return value > best if self.more_is_better else value < best
 
 
