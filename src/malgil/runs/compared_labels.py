@@ -44,14 +44,15 @@ class ComparedLabels(Compared):
         return Subject(run, task, data.validation, validation, counts)
 
     def evaluate(self, subject: Subject) -> dict[str, Any]:
+        """As the task's, and `score`, what `profiles` looks at."""
         run = subject.run
-        return subject.task.evaluate(run.assembled, run.settings, run.tokenizers, subject.part, run.device)
+        score = subject.task.evaluator(run.settings, run.tokenizers, subject.store, run.device)(run.assembled)
+        return {**score.to_dict(), "score": score}
 
     def profiles(self, subject: Subject, evaluation: dict[str, Any]) -> list[Profile]:
         """The share of texts labelled rightly, by their length and by how rare their rarest token is."""
-        run, store = subject.run, subject.store
-        score = subject.task.evaluator(run.settings, run.tokenizers, store, run.device)(run.assembled)
-        called = self._called(score.probabilities, subject)
+        store = subject.store
+        called = self._called(evaluation["score"].probabilities, subject)
         right = np.array([set(record.labels) == names for record, names in zip(store.records, called, strict=True)])
         rarest = [subject.counts[store.ids(i)[1:-1]].min(initial=10**9) for i in range(len(store))]
         return [
