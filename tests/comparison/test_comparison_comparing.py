@@ -125,6 +125,9 @@ def test_stopped_it_goes_on(tmp_path: Path, corpus: Path, number: int, status: i
     assert process.returncode == status
     if number != signal.SIGKILL:
         assert b"--resume goes on from there" in said
+        kept = read_json(out / "compare.json")
+        assert kept is not None
+        assert kept["status"] == "interrupted"
     lock = out / "runs" / "rnn-1337" / ".lock"
     until = time.monotonic() + 30
     while lock.exists() and _alive(int(lock.read_text().strip() or 0)):  # its job ends with it

@@ -28,7 +28,7 @@ import torch
 
 from malgil.comparison.folder import read_json, write_json
 from malgil.config import Tree
-from malgil.errors import CheckpointError, DataError, Interrupted, MalgilError
+from malgil.errors import CheckpointError, Interrupted, MalgilError
 from malgil.models.base import count_parameters
 from malgil.runs.display import Display
 from malgil.runs.failures import failures
@@ -122,7 +122,7 @@ def _trained(spec: Tree, folder: RunFolder, reporter: Reporter) -> Tree:
     if folder.config.exists():
         try:
             train(None, {}, out=folder.path, resume=True, display=reporter, sections=False)
-        except (CheckpointError, DataError) as error:  # damaged; nothing of other data or of another process is touched
+        except CheckpointError as error:  # damaged
             reporter.say(f"begun anew: {error}")
             shutil.rmtree(folder.path)
     if not folder.weights.exists():

@@ -26,6 +26,7 @@ from malgil.models import FAMILIES, family
 from malgil.objectives.base import check_fit
 from malgil.report.words import language_of
 from malgil.runs.compared import Compared
+from malgil.runs.fit import LABELLED_RATES
 from malgil.runs.prepare import block_parameters, matrix_rate
 from malgil.runs.pretraining import pretrains
 from malgil.runs.recipe import compared_recipes, compose, recipe
@@ -49,8 +50,6 @@ ALIKE = {
     "log_every": AUTO,
     "sample_every": None,
 }
-#: where a model is pretrained they follow from its weights
-RATES = ("learning_rate", "muon_learning_rate")
 
 
 @dataclass(frozen=True)
@@ -132,17 +131,17 @@ def make_plan(request: Request, folder: ComparisonFolder, say: Say, progress: An
         _composed(name, base)
     say(f"comparing {kind.compared.kind} ({kind.why}): {', '.join(kind.recipes)}")
     data = task.opened(parse(DataSettings, asked["data"], "data"))
+    _same_data(known.get("data", {}).get("fingerprints"), data, folder)
     for line in (f"training:   {data.train.describe()}", f"validation: {data.validation.describe()}", *data.notes):
         say(line)
     base["tokenizer"], tokenizers = _tokenizers(kind, base, data, folder, say)
-    _same_data(known.get("data", {}).get("fingerprints"), data, folder)
     trees: dict[str, Tree] = {}
     stores: tuple[Any, Any] | None = None
     for name in kind.recipes:
         tree = _composed(name, base)
         tree["tokenizer"]["vocab_size"], tree["tokenizer"]["source_vocab_size"] = tokenizers.vocab_sizes
         task.fit_objective(tree, data)
-        later = {key: AUTO for key in RATES if pretrains(tree) and tree["training"].get(key) == AUTO}
+        later = {key: AUTO for key in LABELLED_RATES if pretrains(tree) and tree["training"].get(key) == AUTO}
         train = task.training_store(data.train, tokenizers, tree, progress)
         if stores is None:
             stores = train, task.validation_store(data.validation, tokenizers, tree, progress)

@@ -142,10 +142,8 @@ def resumed(before: Request, asked: Mapping[str, Any]) -> Request:
     changes = dict(asked)
     more = tuple(name for name in changes.pop("recipes", ()) if name not in before.recipes)
     seeds = max(before.seeds, changes.pop("seeds", before.seeds))
-    known, wanted = (
-        flat({**before.to_dict(), **{key: before.budget[key] for key in ("seconds", "tokens")}}),
-        flat(changes),
-    )
+    budget = {key: before.budget[key] for key in ("seconds", "tokens")}
+    known, wanted = flat({**before.to_dict(), **budget}), flat(changes)
     differing = [f"{k}: {known.get(k)!r} before, {v!r} asked" for k, v in wanted.items() if known.get(k) != v]
     if differing:
         raise ResumeMismatch(

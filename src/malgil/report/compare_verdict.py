@@ -63,11 +63,9 @@ def _quality(result: Mapping[str, Any], rows: Sequence[Row], korean: bool) -> st
     following, gap = rest[0], _gap(rows[0][name], rest[0][name], name, korean)
     other, figure, best = following["recipe"], figure_text(name, following[name]), rows[0]["recipe"]
     if rows.index(following) < rows.index(top[-1]):  # a tie is with the best alone; one that varies more lies behind
-        return (
-            f"{head}. {other} 모델은 {figure}, {best} 모델보다 {gap}."
-            if korean
-            else (f"{head}; {other} has {figure}, {gap} than {best}.")
-        )
+        if korean:
+            return f"{head}. {other} 모델은 {figure}, {best} 모델보다 {gap}."
+        return f"{head}; {other} has {figure}, {gap} than {best}."
     if korean:
         return f"{head}. 다음은 {other} 모델로 {figure}, {gap}."
     return f"{head}; the next, {other}, has {figure}, {gap}."

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from malgil.config import Tree, read_yaml, to_yaml
-from malgil.errors import CheckpointError, InputError
+from malgil.errors import CheckpointError, DataError, InputError
 from malgil.runtime.files import atomic_write, storage_errors
 
 RUNS = Path("runs")
@@ -42,13 +42,16 @@ class RunFolder:
         """The resolved settings.
 
         Raises:
-            CheckpointError: this is no run folder.
+            CheckpointError: this is no run folder, or the settings are damaged.
         """
         if not self.config.is_file():
             raise CheckpointError(
                 "no run here: config.yaml is missing", str(self.path), "`malgil runs` lists the runs here"
             )
-        return read_yaml(self.config)
+        try:
+            return read_yaml(self.config)
+        except DataError as error:
+            raise CheckpointError(error.what, error.where, error.fix) from None
 
     def write_config(self, tree: Tree) -> None:
         """Write the resolved settings, whole or not at all."""

@@ -55,10 +55,10 @@ class TaggingTask(LabelTask):
         """The names of the tags."""
         if given := tree["objective"].get("labels"):
             found = Counter(tag for record in data.train.records for tag in record.tags if tag not in given)
+            if not found:
+                return []
             shown = ", ".join(sorted(found))
-            return (
-                [f"{found.total():,} words for training have tags that are not to be learnt: {shown}"] if found else []
-            )
+            return [f"{found.total():,} words for training have tags that are not to be learnt: {shown}"]
         tree["objective"]["labels"] = list(data.names)
         return [f"tags: O, and B and I of {', '.join(name[2:] or 'entities' for name in data.names[1::2])}"]
 
