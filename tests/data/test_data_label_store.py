@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer as Backend
+from tokenizers import decoders, models, pre_tokenizers
 
 from malgil.data.label_records import Labelled, Scored
 from malgil.data.label_store import LabelStore, label_store
@@ -98,3 +101,39 @@ def test_no_room_is_refused(record: Labelled, least: int, tokenizer: Tokenizer) 
     assert label_store([record], tokenizer, least).lengths[0] == least
     with pytest.raises(ConfigError, match=f"take at least {least}"):
         label_store([record], tokenizer, least - 1)
+
+
+@pytest.mark.parametrize("special", [1, 2])
+def test_the_cache_changes_nothing(
+    special: int, tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if special == 2:
+        vocabulary = {token: i for i, token in enumerate(("[CLS]", "[SEP]", "[UNK]", "비가", "온다", "참"))}
+        backend = Backend(models.WordLevel(vocabulary, unk_token="[UNK]"))
+        backend.pre_tokenizer = pre_tokenizers.Whitespace()
+        backend.decoder = decoders.WordPiece()
+        tokenizer = Tokenizer.wrap(backend, "imported", begin="[CLS]", end="[SEP]", unknown="[UNK]")
+    assert len({tokenizer.begin_id, tokenizer.end_id}) == special
+    monkeypatch.setenv("MALGIL_CACHE", str(tmp_path))
+    monkeypatch.setattr("malgil.data.label_store.MANY", 100)
+    some = [*records(), Labelled("", None, ("0",))]
+    plain = label_store(some, tokenizer, 8)
+    assert not (tmp_path / "stores").exists()
+    made, read = (label_store(some, tokenizer, 8, cached=True) for _ in range(2))
+    assert len(list((tmp_path / "stores").iterdir())) == 1
+    for store in (made, read):
+        assert np.array_equal(store.tokens, plain.tokens)
+        assert np.array_equal(store.starts, plain.starts)
+        assert (store.n_unknown, store.fingerprint) == (plain.n_unknown, plain.fingerprint)
+    label_store(some[:3], tokenizer, 8, cached=True)
+    assert len(list((tmp_path / "stores").iterdir())) == 1, "few texts are not worth a file"
+
+
+def test_without_a_cache_texts_are_encoded_anew(
+    tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("MALGIL_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr("malgil.data.label_store.MANY", 1)
+    store = label_store(records(), tokenizer, cached=True)
+    assert np.array_equal(store.tokens, label_store(records(), tokenizer).tokens)

@@ -144,7 +144,9 @@ def test_heads_of_the_start_stay_there_and_runs_follow_runs(start: Run, corpus: 
 
 def test_settings_that_change_the_body_are_refused(start: Run, corpus: Path, tmp_path: Path) -> None:
     for changed in ({"n_layers": 3}, {"d_model": 32}, {"max_len": 64}):
-        with pytest.raises(CheckpointError, match=r"the body does not fit.*only dropout may be another"):
+        with pytest.raises(
+            CheckpointError, match=r"the body does not fit.*only dropout may be another, and max_len lower"
+        ):
             train(
                 "classify",
                 {**settings(corpus), "model": changed},
@@ -155,6 +157,15 @@ def test_settings_that_change_the_body_are_refused(start: Run, corpus: Path, tmp
     assert not (tmp_path / "run").exists()
     kept = {**settings(corpus, steps=1), "model": {"dropout": 0.0}}
     assert train("classify", kept, out=tmp_path / "ok", start=start.path, display=Recorder()).path.exists()
+
+
+def test_fewer_tokens_than_the_start_reads_are_its_first_positions(start: Run, corpus: Path, tmp_path: Path) -> None:
+    fewer = {**settings(corpus, steps=1, learning_rate=1e-30), "model": {"max_len": 12}}
+    run = train("classify", fewer, out=tmp_path / "run", start=start.path, display=Recorder())
+    ours, theirs = (one.model.position_embedding.weight for one in (run, start))
+    assert len(theirs) > len(ours) == 12
+    assert torch.equal(ours, theirs[:12])
+    assert run.predict([{"text": "길을 묻는 사람이 " * 20}])[0]["cut"] > 0
 
 
 def test_what_is_no_encoder_or_no_run_is_refused(start: Run, corpus: Path, tmp_path: Path) -> None:

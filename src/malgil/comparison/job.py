@@ -30,9 +30,11 @@ from malgil.comparison.folder import read_json, write_json
 from malgil.config import Tree
 from malgil.errors import CheckpointError, Interrupted, MalgilError
 from malgil.models.base import count_parameters
+from malgil.runs.compared import Opened
 from malgil.runs.display import Display
 from malgil.runs.failures import failures
 from malgil.runs.folder import RunFolder
+from malgil.runs.prepare import Prepared
 from malgil.runs.pretraining import place_of
 from malgil.runs.run import Run
 from malgil.runs.tasks import task_of
@@ -41,6 +43,7 @@ from malgil.runtime.energy import Energy
 from malgil.runtime.files import storage_errors
 from malgil.runtime.hardware import peak_memory
 from malgil.training.checkpoint import load_state, newest_checkpoint
+from malgil.training.trainer import Trainer
 
 TRAINED, FINISHED, FAILED = "trained", "finished", "failed"
 RESULT = "job.json"
@@ -55,12 +58,17 @@ class Reporter(Display):
         super().__init__()
         self._told = 0.0
         self.part = (0.0, 1.0)  # of the budget, from where to where this training goes
+        self.opened: Opened | None = None  # what this process has trained on
 
     def tell(self, **fact: Any) -> None:
         print(json.dumps(fact, ensure_ascii=False), flush=True)
 
     def say(self, text: str) -> None:
         self.tell(say=text)
+
+    def start(self, prepared: Prepared, trainer: Trainer) -> None:
+        self.opened = Opened(prepared.data, prepared.train, prepared.validation)
+        super().start(prepared, trainer)
 
     def progress(self, progress: Any, report: Any, share: float) -> None:
         self.loss = report.loss if self.loss is None else 0.9 * self.loss + 0.1 * report.loss
@@ -181,7 +189,7 @@ def _measured(folder: RunFolder, spec: Tree, reporter: Reporter) -> Tree:
         wall[stage] = time.perf_counter() - started
         return found
 
-    subject = timed("loading", lambda: compared.subject(run, task, task.opened(run.settings.data)))
+    subject = timed("loading", lambda: compared.subject(run, task, reporter.opened or Opened.of(run, task)))
     evaluation = timed("evaluating", lambda: compared.evaluate(subject))
     profiles = timed("errors", lambda: compared.profiles(subject, evaluation))
     samples = timed("samples", lambda: compared.samples(subject))

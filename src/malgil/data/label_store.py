@@ -1,4 +1,4 @@
-"""Labelled texts as token ids, all in memory.
+"""Labelled texts as token ids, all in memory; of many texts the cache keeps them for the next time.
 
     one text     <|> 말 길 이 좋 다 <|>                           <|> begins and ends a text
     types          0  0  0  0  0  0  0
@@ -12,7 +12,7 @@ What is longer than the model reads is cut at the end, of two texts the longer o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Generic, TypeVar
@@ -21,13 +21,15 @@ import numpy as np
 
 from malgil.data.epochs import Int64s
 from malgil.data.label_records import Record
-from malgil.data.store import Encoder
-from malgil.errors import ConfigError
+from malgil.data.store import Encoder, token_store
+from malgil.errors import ConfigError, StorageError
 
 R = TypeVar("R", bound=Record)
 Progress = Callable[[int, int], None]
 #: texts that are encoded at a time
 _AT_A_TIME = 2000
+#: characters from which on reading tokens is so much faster than making them that the cache keeps them
+MANY = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -122,13 +124,19 @@ class LabelStore(Generic[R]):
 
 
 def label_store(
-    records: Sequence[R], tokenizer: Encoder, longest: int | None = None, progress: Progress | None = None
+    records: Sequence[R],
+    tokenizer: Encoder,
+    longest: int | None = None,
+    progress: Progress | None = None,
+    *,
+    cached: bool = False,
 ) -> LabelStore[R]:
     """The records as tokens.
 
     Args:
         longest: tokens of a record at most, begin and ends included.
         progress: called with (characters done, characters in all).
+        cached: the tokens are read from the cache, and kept there, where the texts are many.
 
     Raises:
         ConfigError: `longest` has no room for a token of each text.
@@ -141,6 +149,68 @@ def label_store(
             "model.max_len",
             f"take at least {2 * most + 1}",
         )
+    many = sum(map(len, texts)) >= MANY
+    tokens, starts = (_kept if cached and many else _encoded)(texts, tokenizer, progress)
+    firsts = np.cumsum([0, *(len(record.texts) for record in records)])
+    digest = hashlib.sha256(f"{tokenizer.fingerprint} {tokenizer.begin_id} {tokenizer.end_id}".encode())
+    for record in records:
+        digest.update(repr(record).encode("utf-8", "surrogatepass"))
+    return LabelStore(
+        records=tuple(records),
+        tokens=tokens,
+        starts=starts,
+        firsts=firsts,
+        begin_id=tokenizer.begin_id,
+        end_id=tokenizer.end_id,
+        n_bytes=sum(len(text.encode("utf-8", "surrogatepass")) for text in texts),
+        n_unknown=0 if tokenizer.unknown_id is None else int((tokens == tokenizer.unknown_id).sum()),
+        fingerprint=digest.hexdigest(),
+        longest=longest,
+    )
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """Texts as documents, for `token_store`."""
+
+    texts: list[str]
+
+    @property
+    def n_characters(self) -> int:
+        return sum(map(len, self.texts))
+
+    @property
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for text in self.texts:
+            raw = text.encode("utf-8", "surrogatepass")
+            digest.update(b"%d " % len(raw) + raw)
+        return digest.hexdigest()
+
+    def documents(self) -> Iterator[Iterator[str]]:
+        return (iter([text]) for text in self.texts)
+
+
+def _kept(texts: list[str], tokenizer: Encoder, progress: Progress | None) -> tuple[Int64s, Int64s]:
+    """As `_encoded`, by way of the cache."""
+    try:
+        store = token_store(_Texts(texts), tokenizer, progress)
+    except StorageError:  # without the cache only time is lost
+        return _encoded(texts, tokenizer, progress)
+    inside = np.ones(len(store), dtype=np.bool_)
+    inside[store.starts] = False
+    around = len(store.starts)
+    if tokenizer.begin_id == tokenizer.end_id:  # see `data.store`: one at the very end
+        inside[-1] = False
+        starts = np.append(store.starts, len(store) - 1) - np.arange(around + 1)
+    else:
+        inside[np.append(store.starts[1:], len(store)) - 1] = False
+        starts = np.append(store.starts, len(store)) - 2 * np.arange(around + 1)
+    return store.tokens[inside].astype(np.int64), starts
+
+
+def _encoded(texts: list[str], tokenizer: Encoder, progress: Progress | None) -> tuple[Int64s, Int64s]:
+    """The tokens of all texts, and (texts + 1,) where each begins."""
     total, done = sum(map(len, texts)), 0
     encoded: list[Int64s] = []
     for first in range(0, len(texts), _AT_A_TIME):
@@ -150,19 +220,4 @@ def label_store(
         if progress is not None:
             progress(done, total)
     tokens = np.concatenate(encoded) if encoded else np.zeros(0, dtype=np.int64)
-    firsts = np.cumsum([0, *(len(record.texts) for record in records)])
-    digest = hashlib.sha256(f"{tokenizer.fingerprint} {tokenizer.begin_id} {tokenizer.end_id}".encode())
-    for record in records:
-        digest.update(repr(record).encode("utf-8", "surrogatepass"))
-    return LabelStore(
-        records=tuple(records),
-        tokens=tokens,
-        starts=np.cumsum([0, *map(len, encoded)]),
-        firsts=firsts,
-        begin_id=tokenizer.begin_id,
-        end_id=tokenizer.end_id,
-        n_bytes=sum(len(text.encode("utf-8", "surrogatepass")) for text in texts),
-        n_unknown=0 if tokenizer.unknown_id is None else int((tokens == tokenizer.unknown_id).sum()),
-        fingerprint=digest.hexdigest(),
-        longest=longest,
-    )
+    return tokens, np.cumsum([0, *map(len, encoded)])

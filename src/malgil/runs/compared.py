@@ -12,8 +12,9 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 
 from malgil.metrics.bands import Band
@@ -104,6 +105,21 @@ class Sample:
     reference: str | None = None
 
 
+class Opened(NamedTuple):
+    """Data as a run reads it: two parts, and both as tokens."""
+
+    data: Any
+    train: Any
+    validation: Any
+
+    @classmethod
+    def of(cls, run: Run, task: Task) -> Opened:
+        """Read once more."""
+        data, tree = task.opened(run.settings.data), run.config
+        train = task.training_store(data.train, run.tokenizers, tree, None)
+        return cls(data, train, task.validation_store(data.validation, run.tokenizers, tree, None))
+
+
 @dataclass
 class Subject:
     """A trained model and what it is asked about.
@@ -141,9 +157,14 @@ class Compared(ABC):
     curves: ClassVar[tuple[Figure, ...]]
     sides: ClassVar[int] = 1
 
-    @abstractmethod
-    def subject(self, run: Run, task: Task, data: Any) -> Subject:
-        """What the other methods ask about; `data` as the task opens it."""
+    def subject(self, run: Run, task: Task, opened: Opened) -> Subject:
+        """What the other methods ask about."""
+        counts = np.bincount(np.asarray(self.written(opened.train)), minlength=run.tokenizer.vocab_size)
+        return Subject(run, task, opened.data.validation, opened.validation, counts)
+
+    def written(self, store: Any) -> Any:
+        """The tokens of a part that the model writes, or reads where it writes none (tokens,)."""
+        return store.tokens
 
     @abstractmethod
     def evaluate(self, subject: Subject) -> dict[str, Any]:

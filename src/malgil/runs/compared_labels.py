@@ -15,7 +15,6 @@ from malgil.models.base import Model
 from malgil.objectives.classification import LabelBatch
 from malgil.objectives.texts import Texts
 from malgil.runs.compared import Compared, Figure, Profile, Sample, Subject, Use, latency_of
-from malgil.runs.task import Task
 
 #: tokens of a text
 LENGTHS = (0, 8, 16, 32, 64, 128, 256, 512)
@@ -32,16 +31,6 @@ class ComparedLabels(Compared):
     once = ("model.max_len", "training.batch_size")
     figures = (RIGHT, Figure("f1", more=True), Figure("matthews", more=True), Figure("loss"))
     curves = (Figure("val_accuracy", more=True), Figure("val_f1", more=True))
-
-    def subject(self, run: Any, task: Task, data: Any) -> Subject:
-        tree = {
-            "model": {"max_len": run.settings.model.max_len},
-            "objective": {"labels": list(run.settings.objective.labels)},
-        }
-        train = task.training_store(data.train, run.tokenizers, tree, None)
-        validation = task.validation_store(data.validation, run.tokenizers, tree, None)
-        counts = np.bincount(train.tokens, minlength=run.tokenizer.vocab_size)
-        return Subject(run, task, data.validation, validation, counts)
 
     def evaluate(self, subject: Subject) -> dict[str, Any]:
         """As the task's, and `score`, what `profiles` looks at."""

@@ -18,7 +18,7 @@ from malgil.metrics.bands import RARITY, Band, banded
 from malgil.models.base import Model
 from malgil.objectives.seq2seq import PairBatch, collate_pairs
 from malgil.runs.compared import Compared, Figure, Profile, Sample, Subject, Use, latency_of
-from malgil.runs.task import Task, scoring_precision, specials_of
+from malgil.runs.task import scoring_precision, specials_of
 
 #: pairs that are translated for BLEU, spread over the validation part
 TRANSLATED = 1000
@@ -35,12 +35,8 @@ class ComparedPairs(Compared):
     curves = (Figure("val_loss"),)
     sides = 2
 
-    def subject(self, run: Any, task: Task, data: Any) -> Subject:
-        tree = {"model": {"max_len": run.settings.model.max_len}}
-        train = task.training_store(data.train, run.tokenizers, tree, None)
-        validation = task.validation_store(data.validation, run.tokenizers, tree, None)
-        counts = np.bincount(np.asarray(train.target.tokens), minlength=run.tokenizer.vocab_size)
-        return Subject(run, task, data.validation, validation, counts)
+    def written(self, store: Any) -> Any:
+        return store.target.tokens
 
     def evaluate(self, subject: Subject) -> dict[str, Any]:
         """Loss over all pairs; BLEU, chrF and the sentences a second of at most `TRANSLATED` of them."""

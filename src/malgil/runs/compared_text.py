@@ -18,7 +18,7 @@ from malgil.metrics.bands import PLACES, RARITY, banded
 from malgil.models.base import Model
 from malgil.objectives.causal_lm import TokenBatch
 from malgil.runs.compared import Compared, Figure, Profile, Sample, Subject, Use, latency_of
-from malgil.runs.task import Task, scoring_precision, specials_of
+from malgil.runs.task import scoring_precision, specials_of
 from malgil.runtime.device import synchronise
 
 #: continuations written side by side, and tokens of each
@@ -37,13 +37,6 @@ class ComparedText(Compared):
     once = ("model.max_len", "training.batch_size")
     figures = (Figure("bits_per_byte"), LOSS, Figure("perplexity"), Figure("carried_loss"))
     curves = (Figure("val_bits_per_byte"), Figure("val_loss"))
-
-    def subject(self, run: Any, task: Task, data: Any) -> Subject:
-        train, validation = (
-            task.training_store(part, run.tokenizers, {}, None) for part in (data.train, data.validation)
-        )
-        counts = np.bincount(np.asarray(train.tokens), minlength=run.tokenizer.vocab_size)
-        return Subject(run, task, data.validation, validation, counts)
 
     def evaluate(self, subject: Subject) -> dict[str, Any]:
         run = subject.run

@@ -90,7 +90,7 @@ class LabelTask(Task):
             labels: the names of what there is to predict, in the order of their numbers.
             longest: tokens of a row at most; None: any.
         """
-        return label_store(part.records, tokenizers.target, longest, progress)
+        return label_store(part.records, tokenizers.target, longest, progress, cached=True)
 
     def training_store(
         self, part: LabelledPart[Any], tokenizers: Tokenizers, tree: Tree, progress: Progress | None

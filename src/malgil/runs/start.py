@@ -22,6 +22,8 @@ from malgil.runs.weights import check_weights, load_run_weights, of_body
 
 #: of a body's weights, that a step changes at most: tried on encoders that were pretrained here, and on an imported one
 ADAMW_SHARE, MUON_SHARE = 0.015, 0.004
+#: the table of positions, of models that learn one
+POSITIONS = "position_embedding.weight"
 
 
 def composed(recipe: str | None, files: list[Path], overrides: Mapping[str, Any], start: Path | None) -> Tree:
@@ -114,13 +116,18 @@ def _size(weight: torch.Tensor) -> float:
 def load_start(body: Model, start: str) -> None:
     """Give a body the weights of the run that it begins with; that run's heads are left there.
 
+    A body that reads fewer tokens than that run takes the first of its positions, where those were learnt.
+
     Raises:
         CheckpointError: they are missing, or are not those of this body.
     """
     weights = of_body(load_run_weights(RunFolder(Path(start))))
+    wanted = body.state_dict()
+    if POSITIONS in wanted and POSITIONS in weights:
+        weights[POSITIONS] = weights[POSITIONS][: len(wanted[POSITIONS])]
     try:
-        check_weights(body.state_dict(), weights, start)
+        check_weights(wanted, weights, start)
     except CheckpointError as error:
-        fix = "leave the model's settings as that run has them; only dropout may be another"
+        fix = "leave the model's settings as that run has them; only dropout may be another, and max_len lower"
         raise CheckpointError(f"the body does not fit: {error.what}", start, fix) from None
     body.load_state_dict(weights)
