@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,8 @@ def test_n_grams_vote_in_a_run_that_goes_on_and_is_loaded(corpus: Path, tmp_path
     votes = read_yaml(run.path / "config.yaml")["objective"]["n_gram_votes"]
     assert f"n-grams of up to 4 characters vote: {votes:,}" in said.text
     assert run.metrics[-1]["val_accuracy"] > 0.9, "one word tells the label, and it is among the n-grams"
+    assert run.metrics[0]["loss"] < 0.7 * math.log(len(LABELS)), "votes know the data as they begin"
+    assert "first loss" not in said.text, "and nothing is wrong with that"
     texts = [f"물이 {word} 책" for word in LABELS.values()]
     found = run.predict(texts)
     assert [row["label"] for row in found] == list(LABELS)

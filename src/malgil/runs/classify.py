@@ -136,7 +136,7 @@ class ClassifyTask(LabelTask):
 
     def untrained_loss(self, settings: Settings, tokenizers: Tokenizers) -> tuple[float, str] | None:
         chosen = settings.objective
-        if chosen.class_weights != "none":
+        if chosen.class_weights != "none" or chosen.n_grams:  # whose votes know something as they begin
             return None
         if chosen.several_labels:
             return len(chosen.labels) * math.log(2), "labels x ln(2)"
