@@ -13,8 +13,10 @@ from run_cases import LABELS, Recorder, overrides
 from malgil.config import Tree, merge, parse
 from malgil.data.settings import DataSettings
 from malgil.errors import ConfigError, DataError, Interrupted, ResumeMismatch
+from malgil.models.base import count_parameters
 from malgil.runs.classify import ClassifyTask
 from malgil.runs.estimate import dry_run
+from malgil.runs.fit import FEW_EPOCHS
 from malgil.runs.pretraining import HELD, place_of, pretrained
 from malgil.runs.recipe import compose
 from malgil.runs.run import Run
@@ -127,11 +129,21 @@ def test_another_run_in_its_place_is_not_touched(corpus: Path, tmp_path: Path) -
         made(corpus, tmp_path / "run", training={"steps": 4, "seed": 5})
 
 
-def test_a_dry_run_is_of_what_comes_after(corpus: Path, tmp_path: Path) -> None:
+def test_a_dry_run_is_of_both_and_chooses_as_they_do(corpus: Path, tmp_path: Path) -> None:
     said = Recorder()
-    found = dry_run("classify", settings(corpus, training={"steps": 8}), display=said)
-    assert found.steps == 2
-    assert "bert comes first" in said.text
+    chosen = {**settings(corpus, training={"steps": 8}), "model": {}}
+    found = dry_run("classify", chosen, display=said)
+    run = train("classify", chosen, out=tmp_path / "run", display=Recorder(), sections=False)
+    assert (found.parameters, found.steps) == (count_parameters(run.assembled), 2)
+    before = count_parameters(Run(place_of(run.path)).assembled)
+    first = said.text.split("then classify\n")[0].split("first bert\n")[1]
+    assert f"parameters: {before:,}" in first
+    assert "steps:      6," in first
+
+
+def test_a_dry_run_without_a_limit_is_of_a_body_that_was_trained(corpus: Path) -> None:
+    found = dry_run("classify", settings(corpus, training={"steps": None}), display=Recorder())
+    assert found.epochs == pytest.approx(FEW_EPOCHS, rel=0.2)
 
 
 @pytest.mark.parametrize("recipe", ["tag", "similarity", "answer", "embed"])

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from malgil.models.base import count_parameters
 from malgil.runs.display import Display
+from malgil.runs.fit import FEW_EPOCHS, Budget
 from malgil.runs.prepare import Prepared, prepare
-from malgil.runs.pretraining import pretrains, rest_of
+from malgil.runs.pretraining import first_settings, pretrains, second_settings
+from malgil.runs.recipe import compose
 from malgil.runs.start import composed
 from malgil.training.trainer import Hooks
 
@@ -72,12 +74,21 @@ def dry_run(
     display: Display,
     start: Path | None = None,
 ) -> Estimate:
-    """What `train` would build, how much memory and time it would take; nothing is written but the token cache."""
-    tree = composed(recipe, config_files or [], overrides, start)
+    """What `train` would build, how much memory and time it would take; nothing is written but the cache.
+
+    Of a run that pretrains it is the second part; of the first it is said.
+    """
+    tree, tokenizers = composed(recipe, config_files or [], overrides, start), None
     if pretrains(tree):
-        display.say(f"{tree['pretraining']['recipe']} comes first, and this is of the part of the budget behind it")
-        tree = rest_of(tree)
-    return estimate(prepare(tree, display.say, progress=display.tokenising))
+        name = tree["pretraining"]["recipe"]
+        display.say(f"first {name}")
+        first = prepare(compose(name, [], first_settings(tree)), display.say, progress=display.tokenising)
+        for line in [*estimate(first).lines(), f"then {tree['recipe']}"]:
+            display.say(line)
+        tree, tokenizers = second_settings(tree, {"model": first.tree["model"]}), first.tokenizers
+        if not Budget.of(tree["training"]).limited:
+            tree["training"]["epochs"] = FEW_EPOCHS  # as of any body that was trained before
+    return estimate(prepare(tree, display.say, tokenizers, display.tokenising))
 
 
 def estimate(run: Prepared) -> Estimate:

@@ -66,11 +66,10 @@ def pretrained(tree: Tree, out: Path, train: Callable[..., Run], display: Displa
         Interrupted: by a signal, after saving.
     """
     name, share = tree["pretraining"]["recipe"], float(tree["pretraining"].get("share", 0.5))
-    _check(tree, name)
-    place = place_of(out)
+    place, settings = place_of(out), first_settings(tree)
     display.say(f"first {name}, for {share:.0%} of the budget, on the texts without labels: {place}")
     first = RunFolder(place)
-    begun, settings = first.config.exists(), _settings(tree, name)
+    begun = first.config.exists()
     if begun:  # it says how many tokens there were, and not how many were asked for
         settings["tokenizer"].pop("vocab_size", None)
     try:
@@ -79,14 +78,18 @@ def pretrained(tree: Tree, out: Path, train: Callable[..., Run], display: Displa
         fix = f"the same command with --out {out} goes on"
         raise Interrupted(error.signal_number, error.what, f"{error.where} of the pretraining", fix) from None
     display.say(f"then {tree['recipe']}, for the other {1 - share:.0%}: {out}")
-    after = merge(rest_of(tree), start_tree(place, tree["recipe"]))
+    return second_settings(tree, start_tree(place, tree["recipe"]))
+
+
+def second_settings(tree: Tree, start: Tree) -> Tree:
+    """The settings with what the first run gives, and with what it has left of each limit.
+
+    Args:
+        start: as `start.start_tree` makes it.
+    """
+    after = merge(merge(tree, {"training": {key: rest for key, (_, rest) in _limits(tree).items()}}), start)
     after["model"]["dropout"] = tree["model"].get("dropout", after["model"]["dropout"])
     return after
-
-
-def rest_of(tree: Tree) -> Tree:
-    """The settings with what is left of each limit when the pretraining has had its share."""
-    return merge(tree, {"training": {key: rest for key, (_, rest) in _limits(tree).items()}})
 
 
 def _check(tree: Tree, name: str) -> None:
@@ -105,9 +108,14 @@ def _check(tree: Tree, name: str) -> None:
         )
 
 
-def _settings(tree: Tree, name: str) -> Tree:
-    """What the first run has of the second one's settings, and its data."""
-    task = task_of(tree["objective"]["name"])
+def first_settings(tree: Tree) -> Tree:
+    """What the first run has of the second one's settings, and its data.
+
+    Raises:
+        ConfigError, DataError: as `pretrained`.
+    """
+    name, task = tree["pretraining"]["recipe"], task_of(tree["objective"]["name"])
+    _check(tree, name)
     data = task.opened(parse(DataSettings, tree.get("data", {}), "data"))
     texts = ["".join(chunks) for chunks in data.train.documents()]
     train, held = _files([text for text in texts if text.strip()], data.train.source)
