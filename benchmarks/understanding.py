@@ -25,6 +25,11 @@ from labelled import DATASETS, PARTS, baseline, given_settings, malgil
 NAMES = ("korsts", "wnut17", "subjectivity", "movie_reviews")
 
 
+def spread(values: list[float]) -> str:
+    """Mean and standard deviation."""
+    return f"{statistics.mean(values):.2f}" + (f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else "")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="an encoder's run to begin with")
@@ -43,25 +48,29 @@ def main() -> None:
         folder = Path(name)
         files = {found: DATASETS[found].write(folder) for found in options.names.split(",")}
         for number, (found, parts) in enumerate(files.items()):
-            dataset, values = DATASETS[found], []
+            dataset, values, alone = DATASETS[found], [], []
             for seed in options.seeds.split(","):
                 out = folder / f"{found}-{seed}"
                 words = ["finetune", str(options.run), dataset.recipe, "--data", str(parts["train"]), "--seed", seed]
                 words += ["--data.validation", str(parts["choose"]), "--time", options.tuning, "--out", str(out)]
                 words += ["--threads", options.threads, *dataset.settings]
                 malgil(words, {"--training.watch": f"val_{dataset.figure}"} | settings)
-                score = load(out, threads=int(options.threads)).evaluate(parts[options.part], **dataset.fields)
-                values.append(100 * score[dataset.figure])
+                run = load(out, threads=int(options.threads))
+                values.append(100 * run.evaluate(parts[options.part], **dataset.fields)[dataset.figure])
                 print(f"{found}, seed {seed}: {dataset.figure} {values[-1]:.2f}", file=sys.stderr, flush=True)
+                if run.config["objective"].get("n_grams"):  # what the encoder says without their votes
+                    run = load(out, threads=int(options.threads))
+                    run.config["objective"]["n_gram_share"] = 0.0
+                    alone.append(100 * run.evaluate(parts[options.part], **dataset.fields)[dataset.figure])
             plain = baseline(dataset, parts, options.part, options.peer_python, int(options.threads))
-            spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
             rows.append(
                 {
                     "data": found,
                     "figure": dataset.figure,
                     "records": plain["n"],
                     "n-grams": f"{100 * plain[dataset.figure]:.2f}",
-                    "encoder": f"{statistics.mean(values):.2f}{spread}",
+                    "encoder": spread(values),
+                    **({"without votes of n-grams": spread(alone)} if alone else {}),
                     "difference": f"{statistics.mean(values) - 100 * plain[dataset.figure]:+.2f}",
                 }
             )

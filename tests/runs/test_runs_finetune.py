@@ -16,6 +16,7 @@ import malgil
 from malgil.config import Tree
 from malgil.errors import CheckpointError, ConfigError, NotFoundError
 from malgil.models import build_model, family
+from malgil.runs.classify import ClassifyTask
 from malgil.runs.fit import LABELLED_RATES
 from malgil.runs.run import Run
 from malgil.runs.training import train
@@ -53,6 +54,16 @@ def test_the_first_step_begins_with_the_bodys_weights(timed: bool, start: Run, c
     assert set(found) == set(expected)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert set(body(load_model(run.path / "checkpoints" / "step-000001"))) == set(expected)
+
+
+def test_a_body_that_knows_something_is_no_fault(
+    start: Run, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ClassifyTask, "untrained_loss", lambda *_: (50.0, "ln(labels)"))
+    for begun, warned in ((None, True), (start.path, False)):
+        said = Recorder()
+        train("classify", settings(corpus, steps=1), out=tmp_path / str(warned), start=begun, display=said)
+        assert ("the first loss is" in said.text) == warned
 
 
 def test_rates_follow_the_size_of_the_weights(start: Run, corpus: Path, tmp_path: Path) -> None:

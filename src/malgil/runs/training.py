@@ -312,7 +312,7 @@ class Session:
 
     def _check_first_loss(self, loss: float) -> None:
         untrained = self.task.untrained_loss(self.prepared.settings, self.prepared.tokenizers)
-        if untrained is None:
+        if untrained is None or self.prepared.settings.training.start is not None:  # it may know this already
             return
         expected, how = untrained
         if abs(loss - expected) > 0.15 * expected + 0.2:
