@@ -197,15 +197,16 @@ def _kept(texts: list[str], tokenizer: Encoder, progress: Progress | None) -> tu
         store = token_store(_Texts(texts), tokenizer, progress)
     except StorageError:  # without the cache only time is lost
         return _encoded(texts, tokenizer, progress)
+    # there each text has its begin, and its end where that is another token; else one stands at the very end
     inside = np.ones(len(store), dtype=np.bool_)
     inside[store.starts] = False
-    around = len(store.starts)
-    if tokenizer.begin_id == tokenizer.end_id:  # see `data.store`: one at the very end
-        inside[-1] = False
-        starts = np.append(store.starts, len(store) - 1) - np.arange(around + 1)
+    if tokenizer.begin_id == tokenizer.end_id:
+        special, end = 1, len(store) - 1
+        inside[end] = False
     else:
-        inside[np.append(store.starts[1:], len(store)) - 1] = False
-        starts = np.append(store.starts, len(store)) - 2 * np.arange(around + 1)
+        special, end = 2, len(store)
+        inside[np.append(store.starts[1:], end) - 1] = False
+    starts = np.append(store.starts, end) - special * np.arange(len(texts) + 1)
     return store.tokens[inside].astype(np.int64), starts
 
 
