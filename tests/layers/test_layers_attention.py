@@ -31,7 +31,7 @@ def tensors(n_heads: int, n_kv_heads: int, length: int, size: int, dtype: torch.
 
 @pytest.fixture(params=["plain", "fused"])
 def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(attention, "_plain_is_faster", lambda query, key: request.param == "plain")
+    monkeypatch.setattr(attention, "_plain_is_faster", lambda query, key, dropout: request.param == "plain")
     return str(request.param)
 
 
@@ -94,9 +94,31 @@ def test_dropout_only_in_training(kernel: str) -> None:
 
 def test_memory_of_written_out_scores_is_bounded() -> None:
     query = torch.empty(1, 1, 4096, 2, dtype=torch.bfloat16, device="cpu")
-    assert attention._plain_is_faster(query, query)
-    assert not attention._plain_is_faster(query.expand(2, 1, 4096, 2), query)
-    assert not attention._plain_is_faster(query.float(), query.float())
+    assert attention._plain_is_faster(query, query, 0.0)
+    assert not attention._plain_is_faster(query.expand(2, 1, 4096, 2), query, 0.0)
+    assert not attention._plain_is_faster(query.float(), query.float(), 0.0)
+
+
+def test_pytorchs_kernel_that_has_no_dropout_is_not_asked_for_any() -> None:
+    query = torch.empty(2, 1, 4096, 2)
+    assert attention._plain_is_faster(query, query, 0.1)
+    assert not attention._plain_is_faster(query.to("meta"), query.to("meta"), 0.1)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+@pytest.mark.parametrize("masks", [None, 1, 5])
+def test_a_batch_in_pieces_is_the_batch(rows: int, masks: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(2)
+    query, key, value = (torch.randn(5, 4, 6, 8, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    mask = None if masks is None else torch.rand(masks, 1, 6, 6) > 0.3
+    monkeypatch.setattr(attention, "_plain_is_faster", lambda query, key, dropout: True)
+    whole = attend(query, key, value, mask=mask)
+    expected = torch.autograd.grad(whole.sin().sum(), (query, key, value))
+    monkeypatch.setattr(attention, "_SCORES_AT_A_TIME", rows * 4 * 6 * 6)
+    pieces = attend(query, key, value, mask=mask)
+    torch.testing.assert_close(pieces, whole)
+    found = torch.autograd.grad(pieces.sin().sum(), (query, key, value))
+    torch.testing.assert_close(found, expected)
 
 
 def test_heads_that_cannot_share_are_refused() -> None:

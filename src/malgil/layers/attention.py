@@ -1,7 +1,7 @@
 """Scaled dot-product attention: softmax(Q K^T / sqrt(d)) V (Vaswani et al. 2017, equation 1), by the fastest kernel.
 
 One operator for every family. PyTorch's fused kernel is the best on CUDA; on a CPU it is beaten by three
-plain matrix operations in bf16 while the scores fit, so `attend` chooses by device, type and shape.
+plain matrix operations in bf16 while the scores fit, and has no dropout, so `attend` chooses by device, type and shape.
 Shapes: B batch, H query heads, Hkv key heads (H is a multiple of it: grouped queries), T queries, S keys, D width
 of a head. Under `causal` the last query sees the last key: query i sees keys up to i + S - T.
 """
@@ -19,6 +19,8 @@ from malgil.layers.dropout import dropout as dropped
 
 # Scores (B * H * T * S) up to which plain operations beat PyTorch's kernel in bf16 on a CPU: 32 MiB of them.
 _MOST_SCORES = 1 << 24
+# Scores that are computed at a time by plain operations, about what a processor's cache holds.
+_SCORES_AT_A_TIME = 1 << 22
 # Queries of a block in causal attention by plain operations; measured: 64 costs more in calls than it saves.
 _BLOCK = 128
 
@@ -93,12 +95,11 @@ def attend(
         raise ConfigError(
             f"{heads} query heads cannot share {key.shape[1]} key heads", "attention", "make n_heads a multiple"
         )
-    if _plain_is_faster(query, key):
+    if _plain_is_faster(query, key, dropout if training else 0.0):
         key, value = key.contiguous(), value.contiguous()  # a product would copy part of a cache, and more slowly
         if causal and mask is None and length == key.shape[2]:
             return _causal_in_blocks(query, key, value, dropout, training)
-        weights = attention_weights(query, key, mask=mask, causal=causal)
-        return _mix(dropped(weights, dropout, training), value)
+        return _in_pieces(query, key, value, causal, mask, dropout, training)
     plain = causal and mask is None and length == key.shape[2]
     if query.device.type == "cuda" and not plain and heads != key.shape[1]:
         # with a mask only the memory-efficient kernel is left, and that one wants a key for every query
@@ -146,10 +147,29 @@ def _causal_in_blocks(query: Tensor, key: Tensor, value: Tensor, dropout: float,
     return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=2)
 
 
-def _plain_is_faster(query: Tensor, key: Tensor) -> bool:
+def _in_pieces(
+    query: Tensor, key: Tensor, value: Tensor, causal: bool, mask: Tensor | None, dropout: float, training: bool
+) -> Tensor:
+    """Attention by plain operations, some rows of the batch at a time."""
+    batch, heads, length, _ = query.shape
+    rows = max(1, _SCORES_AT_A_TIME // max(1, heads * length * key.shape[2]))
+    whole = mask is None or mask.dim() < 4 or mask.shape[0] == 1  # one mask for all rows
+    made = []
+    for first in range(0, max(1, batch), rows):
+        some = slice(first, first + rows)
+        seen = mask if mask is None or whole else mask[some]
+        weights = attention_weights(query[some], key[some], mask=seen, causal=causal)
+        made.append(_mix(dropped(weights, dropout, training), value[some]))
+    return made[0] if len(made) == 1 else torch.cat(made)
+
+
+def _plain_is_faster(query: Tensor, key: Tensor, dropout: float) -> bool:
+    """With dropout PyTorch has no fused kernel on a CPU: its own plain operations hold all scores, and draw doubles."""
+    if query.device.type != "cpu":
+        return False
     batch, heads, length, _ = query.shape
     few = batch * heads * length * key.shape[2] <= _MOST_SCORES
-    return few and query.device.type == "cpu" and query.dtype is torch.bfloat16
+    return dropout > 0 or (few and query.dtype is torch.bfloat16)
 
 
 def _mix(weights: Tensor, value: Tensor) -> Tensor:
