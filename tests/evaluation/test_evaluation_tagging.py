@@ -128,7 +128,7 @@ def test_a_tiny_set_is_learnt_by_heart(store: TagStore, tokenizer: Tokenizer) ->
     assert before < 0.5
     batches = objective.training_batches(whole, model.body, 16, BatchPlan(8))
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
-    for step in range(60):
+    for step in range(100):
         (batch,) = batches(step)
         loss = objective.loss(model, batch, None)[0]["tags"] / batch.count
         optimizer.zero_grad()
