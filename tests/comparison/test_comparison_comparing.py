@@ -19,6 +19,7 @@ from malgil.comparison import comparing, job
 from malgil.comparison.comparing import run_comparison
 from malgil.comparison.folder import ComparisonFolder, new_comparison, read_json, write_json
 from malgil.comparison.planning import make_plan
+from malgil.comparison.process import JobProcesses
 from malgil.comparison.request import resumed
 from malgil.config import Tree, merge
 from malgil.errors import CheckpointError, ConfigError, InputError, ResumeMismatch, RunError
@@ -35,8 +36,8 @@ def asked(corpus: Path, **changed: Any) -> dict[str, Any]:
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs are done here: a process a job, which `test_comparison_process` tries, takes seconds to import PyTorch."""
 
-    def do(spec: Tree, folder: ComparisonFolder, heard: Any, pending: Any) -> Tree:
-        path = folder.path / "spec.json"
+    def do(processes: JobProcesses, spec: Tree, heard: Any) -> Tree:
+        path = processes.folder.path / "spec.json"
         write_json(path, {**spec, "lengths": [8, 16]})
         job.main(str(path))
         heard({"share": 1.0})
@@ -44,7 +45,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
         assert found is not None
         return found
 
-    monkeypatch.setattr(comparing, "run_job", do)
+    monkeypatch.setattr(JobProcesses, "run", do)
 
 
 @pytest.mark.slow

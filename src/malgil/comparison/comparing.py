@@ -12,7 +12,7 @@ from malgil.comparison.folder import ComparisonFolder, new_comparison, newest_co
 from malgil.comparison.job import FAILED
 from malgil.comparison.jobs import figure_of, is_done, result_of, runs, trials, tuning_of
 from malgil.comparison.planning import make_plan
-from malgil.comparison.process import run_job
+from malgil.comparison.process import JobProcesses
 from malgil.comparison.request import Request, checked, resumed
 from malgil.comparison.table import Table, summarise
 from malgil.config import Tree
@@ -53,14 +53,22 @@ def run_comparison(
             plan = make_plan(request, folder, display.say, display.tokenising)
         folder.write_plan(plan)
         watch = stack.enter_context(SignalWatch())
-        return Comparison(folder, plan, display, watch).run()
+        processes = stack.enter_context(JobProcesses(folder, lambda: watch.pending))
+        return Comparison(folder, plan, display, watch, processes).run()
 
 
 class Comparison:
     """A plan being carried out."""
 
-    def __init__(self, folder: ComparisonFolder, plan: Tree, display: CompareDisplay, watch: SignalWatch) -> None:
-        self.folder, self.plan, self.display, self.watch = folder, plan, display, watch
+    def __init__(
+        self,
+        folder: ComparisonFolder,
+        plan: Tree,
+        display: CompareDisplay,
+        watch: SignalWatch,
+        processes: JobProcesses,
+    ) -> None:
+        self.folder, self.plan, self.display, self.watch, self.processes = folder, plan, display, watch, processes
         compared = task_of(plan["objective"]).compared
         assert compared is not None
         self.compared: Compared = compared
@@ -99,7 +107,7 @@ class Comparison:
         if number := self.watch.pending:
             raise Interrupted(number, f"stopped by signal {number}", "", "--resume goes on from there")
         self.display.begin(job)
-        result = run_job(job, self.folder, self.display.heard, lambda: self.watch.pending)
+        result = self.processes.run(job, self.display.heard)
         self.display.done(job, result, self._said(job, result))
 
     def _said(self, job: Tree, result: Tree) -> str:

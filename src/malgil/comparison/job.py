@@ -12,10 +12,8 @@ Exit status: 0 done, 1 failed (job.json says why), 128 + n stopped.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import shutil
-import signal
 import sys
 import time
 import traceback
@@ -27,6 +25,7 @@ from typing import Any
 import torch
 
 from malgil.comparison.folder import read_json, write_json
+from malgil.comparison.starter import end_with_parent
 from malgil.config import Tree
 from malgil.errors import CheckpointError, Interrupted, MalgilError
 from malgil.models.base import count_parameters
@@ -48,7 +47,6 @@ from malgil.training.trainer import Trainer
 TRAINED, FINISHED, FAILED = "trained", "finished", "failed"
 RESULT = "job.json"
 SECONDS_BETWEEN_LINES = 0.2
-_WHEN_PARENT_DIES = 1  # prctl's PR_SET_PDEATHSIG
 
 
 class Reporter(Display):
@@ -242,12 +240,6 @@ def main(path: str) -> int:
     return 0
 
 
-def _end_with_parent() -> None:
-    """Where the system can (Linux): asked to stop, and so to save, when the comparison is killed."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_WHEN_PARENT_DIES, signal.SIGTERM)
-
-
 if __name__ == "__main__":
-    _end_with_parent()
+    end_with_parent()
     sys.exit(main(sys.argv[1]))
