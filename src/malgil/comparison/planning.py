@@ -136,20 +136,24 @@ def make_plan(request: Request, folder: ComparisonFolder, say: Say, progress: An
         say(line)
     base["tokenizer"], tokenizers = _tokenizers(kind, base, data, folder, say)
     trees: dict[str, Tree] = {}
-    stores: tuple[Any, Any] | None = None
+    stores: dict[Any, Any] = {}  # by the context, in which alone they differ
+    validation: Any = None
     for name in kind.recipes:
         tree = _composed(name, base)
         tree["tokenizer"]["vocab_size"], tree["tokenizer"]["source_vocab_size"] = tokenizers.vocab_sizes
         task.fit_objective(tree, data)
         later = {key: AUTO for key in LABELLED_RATES if pretrains(tree) and tree["training"].get(key) == AUTO}
-        train = task.training_store(data.train, tokenizers, tree, progress)
-        if stores is None:
-            stores = train, task.validation_store(data.validation, tokenizers, tree, progress)
-            for line in task.notes(*stores):
+        if (longest := tree["model"].get("max_len")) not in stores:
+            made = task.training_store(data.train, tokenizers, tree, progress)
+            longest = tree["model"].get("max_len")  # it may have been chosen just now
+            stores[longest] = made
+        if validation is None:
+            validation = task.validation_store(data.validation, tokenizers, tree, progress)
+            for line in task.notes(stores[longest], validation):
                 say(line)
         task.fit(
             tree,
-            store=train,
+            store=stores[longest],
             vocab_size=tokenizers.target.vocab_size,
             device=device.type,
             world=1,
@@ -169,8 +173,7 @@ def make_plan(request: Request, folder: ComparisonFolder, say: Say, progress: An
     for model in models.values():  # the folder may have been moved
         model["settings"]["tokenizer"] |= {key: base["tokenizer"].get(key) for key in ("path", "source_path")}
     _save(tokenizers, folder)
-    assert stores is not None
-    excerpt = task.excerpt(stores[1], tokenizers)
+    excerpt = task.excerpt(validation, tokenizers)
     return {
         "version": VERSION,
         "request": Request(**{**vars(request), "recipes": kind.recipes, "kind": kind.compared.kind}).to_dict(),

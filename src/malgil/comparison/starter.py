@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -41,6 +42,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, pass_on)
     if FORKS:
         from malgil.comparison import job
+
+        gc.freeze()  # what was imported stays: jobs need not look through it again and again
     while line := sys.stdin.readline():
         path = Path(json.loads(line))
         pid = _fork() if FORKS else _new(path)

@@ -42,9 +42,8 @@ class LabelStore(Generic[R]):
         starts: (texts + 1,) where each text begins in `tokens`.
         firsts: (records + 1,) which text is a record's first.
         begin_id, end_id: what stands around texts.
-        n_bytes: of all texts, in UTF-8.
         n_unknown: how many of the tokens are the tokenizer's unknown one.
-        fingerprint: SHA-256 of records' texts and of their tokens.
+        tokenizer: the fingerprint of what made the tokens.
         longest: tokens of a record at most, begin and ends included; None: any.
     """
 
@@ -54,13 +53,25 @@ class LabelStore(Generic[R]):
     firsts: Int64s
     begin_id: int
     end_id: int
-    n_bytes: int
     n_unknown: int
-    fingerprint: str
+    tokenizer: str
     longest: int | None = None
 
     def __len__(self) -> int:
         return len(self.records)
+
+    @cached_property
+    def n_bytes(self) -> int:
+        """Of all texts, in UTF-8."""
+        return sum(len(text.encode("utf-8", "surrogatepass")) for record in self.records for text in record.texts)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the records and of what made the tokens."""
+        digest = hashlib.sha256(f"{self.tokenizer} {self.begin_id} {self.end_id}".encode())
+        for record in self.records:
+            digest.update(repr(record).encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
 
     @cached_property
     def lengths(self) -> Int64s:
@@ -152,9 +163,6 @@ def label_store(
     many = sum(map(len, texts)) >= MANY
     tokens, starts = (_kept if cached and many else _encoded)(texts, tokenizer, progress)
     firsts = np.cumsum([0, *(len(record.texts) for record in records)])
-    digest = hashlib.sha256(f"{tokenizer.fingerprint} {tokenizer.begin_id} {tokenizer.end_id}".encode())
-    for record in records:
-        digest.update(repr(record).encode("utf-8", "surrogatepass"))
     return LabelStore(
         records=tuple(records),
         tokens=tokens,
@@ -162,9 +170,8 @@ def label_store(
         firsts=firsts,
         begin_id=tokenizer.begin_id,
         end_id=tokenizer.end_id,
-        n_bytes=sum(len(text.encode("utf-8", "surrogatepass")) for text in texts),
         n_unknown=0 if tokenizer.unknown_id is None else int((tokens == tokenizer.unknown_id).sum()),
-        fingerprint=digest.hexdigest(),
+        tokenizer=tokenizer.fingerprint,
         longest=longest,
     )
 

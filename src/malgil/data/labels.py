@@ -102,7 +102,7 @@ class LabelledPart(Generic[R]):
         """SHA-256 of the records; where they lie does not matter."""
         digest = hashlib.sha256()
         for record in self.records:
-            digest.update(json.dumps(record, default=_values).encode())
+            digest.update(json.dumps(_values(record)).encode())
         return digest.hexdigest()
 
     def documents(self) -> Iterator[Iterator[str]]:

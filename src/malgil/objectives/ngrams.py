@@ -86,7 +86,9 @@ class NGramTable:
 
     def __init__(self, texts: Sequence[Sequence[str]], longest: int) -> None:
         self.texts, self.longest = texts, longest
-        found, counts = np.unique(np.concatenate([keys[keys > 0] for keys in self._pieces()]), return_counts=True)
+        #: (texts,) from the shortest to the longest, since those that are looked at together are padded
+        self._order = np.argsort([sum(map(len, row)) for row in texts], kind="stable")
+        found, counts = np.unique(np.concatenate([keys[keys > 0] for _, keys in self._pieces()]), return_counts=True)
         self.keys: Int64s = found[counts >= LEAST_TEXTS]
 
     def ratios(self, targets: Floats) -> Floats:
@@ -97,10 +99,12 @@ class NGramTable:
         """
         inside = np.zeros((len(self.keys), targets.shape[1]))
         everywhere = np.zeros((len(self.keys), 1))
-        for number, keys in enumerate(self._pieces() if len(self.keys) else ()):
+        for rows, grid in self._pieces() if len(self.keys) else ():
+            found = grid > 0
+            keys, text = grid[found], np.repeat(rows, found.sum(1))
             places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-            text, column = np.nonzero(self.keys[places] == keys)
-            hit, own = places[text, column], targets[number * _AT_A_TIME + text]
+            known = self.keys[places] == keys
+            hit, own = places[known], targets[text[known]]
             everywhere[:, 0] += np.bincount(hit, minlength=len(self.keys))
             for label in range(targets.shape[1]):
                 inside[:, label] += np.bincount(hit, own[:, label], minlength=len(self.keys))
@@ -108,9 +112,11 @@ class NGramTable:
         logs: Floats = (np.log(with_label / with_label.sum(0)) - np.log(without / without.sum(0))).astype(np.float32)
         return logs
 
-    def _pieces(self) -> Iterator[Int64s]:
+    def _pieces(self) -> Iterator[tuple[Int64s, Int64s]]:
+        """Numbers of some texts (B,), and their n-grams (B, K)."""
         for first in range(0, len(self.texts), _AT_A_TIME):
-            yield n_grams(self.texts[first : first + _AT_A_TIME], self.longest)
+            rows = self._order[first : first + _AT_A_TIME]
+            yield rows, n_grams([self.texts[row] for row in rows], self.longest)
 
 
 class NGramVotes(nn.Module):

@@ -145,15 +145,10 @@ def _wordpiece(source: _Source, settings: TokenizerSettings) -> Tokenizer:
         special_tokens=[END, UNKNOWN, *sorted(alphabet)],
         show_progress=False,
     )
-    split = _words()
-    trained = _trained(
-        models.WordPiece(unk_token=UNKNOWN, max_input_chars_per_word=_LONGEST_WORD),
-        split,
-        trainer,
-        _replay(words, counts),
-        settings,
-    )
-    return _assemble(settings, trained.model, split, word_decoder(), UNKNOWN)
+    trained = tokenizers.Tokenizer(models.WordPiece(unk_token=UNKNOWN, max_input_chars_per_word=_LONGEST_WORD))
+    trained.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trained.train_from_iterator(_replay(words, counts), trainer)
+    return _assemble(settings, trained.model, _words(), word_decoder(), UNKNOWN)
 
 
 def _unigram(source: _Source, settings: TokenizerSettings) -> Tokenizer:
