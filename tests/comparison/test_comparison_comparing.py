@@ -186,6 +186,18 @@ def test_a_plan_that_failed_can_be_made_again(tmp_path: Path, corpus: Path) -> N
         new_comparison(out)
 
 
+def test_each_begun_comparison_has_a_folder_of_its_own(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, second = new_comparison(None), new_comparison(None)
+    assert first.path != second.path
+    assert first.path.is_dir()
+    with pytest.raises(ConfigError, match="no width gives"):  # a plan that fails leaves none behind
+        run_comparison(asked(corpus, parameters=10), display=Recorder())
+    assert sorted(Path("runs").iterdir()) == sorted([first.path, second.path])
+
+
 def test_numbers_that_are_not_finite_are_null(tmp_path: Path) -> None:
     write_json(tmp_path / "수.json", {"a": [float("inf"), 1.5], "b": float("nan")})
     assert read_json(tmp_path / "수.json") == {"a": [None, 1.5], "b": None}

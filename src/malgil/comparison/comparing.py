@@ -45,6 +45,8 @@ def run_comparison(
     else:
         folder, request = new_comparison(out), Request(**asked)
     with ExitStack() as stack:
+        if out is None:
+            stack.callback(folder.remove_empty)
         stack.callback(display.stop)
         plan = None if resume else make_plan(request, folder, display.say, display.tokenising)
         folder.path.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,8 @@ DIR/  plan.json  tokenizer.json  compare.json  report.html
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 from datetime import date
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 from malgil.config import Tree
 from malgil.errors import CheckpointError, InputError
 from malgil.runs.folder import RUNS
-from malgil.runtime.files import atomic_write
+from malgil.runtime.files import atomic_write, storage_errors
 from malgil.runtime.numbers import finite
 
 PLAN = "plan.json"
@@ -37,6 +39,11 @@ class ComparisonFolder:
         self.table = path / "compare.json"
         self.report = path / "report.html"
         self.jobs = path / "jobs"
+
+    def remove_empty(self) -> None:
+        """Leave no folder where nothing was planned."""
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
 
     def read_plan(self) -> Tree:
         """What was planned.
@@ -71,10 +78,12 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def new_comparison(out: Path | None) -> ComparisonFolder:
-    """The folder of a new comparison: `out`, or runs/compare-<date>-<n> with the first free number.
+    """The folder of a new comparison: `out`, or runs/compare-<date>-<n> with the first free number, made at once, so
+    that another comparison which begins now takes the next.
 
     Raises:
         InputError: `out` exists and holds more than what a plan that was broken off has left.
+        StorageError: runs/ cannot be written.
     """
     if out is not None:
         folder = ComparisonFolder(out)
@@ -85,9 +94,11 @@ def new_comparison(out: Path | None) -> ComparisonFolder:
             fix = "name another folder with --out, or go on with that comparison by --resume"
             raise InputError(f"{out} exists already", fix=fix)
         return folder
-    number = 1
-    while (path := RUNS / f"compare-{date.today():%Y%m%d}-{number}").exists():
-        number += 1
+    for number in itertools.count(1):
+        path = RUNS / f"compare-{date.today():%Y%m%d}-{number}"
+        with contextlib.suppress(FileExistsError), storage_errors(path):
+            path.mkdir(parents=True)
+            break
     return ComparisonFolder(path)
 
 
