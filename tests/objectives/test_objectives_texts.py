@@ -16,7 +16,14 @@ from torch import Tensor
 from malgil.data.epochs import Int64s
 from malgil.models.base import Encoder
 from malgil.objectives.base import BatchPlan
-from malgil.objectives.texts import RecordBatches, Texts, collate_texts, freeze_unread, text_vectors
+from malgil.objectives.texts import (
+    RecordBatches,
+    Texts,
+    collate_texts,
+    freeze_unread,
+    text_vectors,
+    vector_width,
+)
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,30 @@ def test_a_vector_is_that_of_the_text_alone(name: str, pooling: str) -> None:
         hidden: Tensor = model(ids, type_ids=types).hidden[0]
         expected = sum(hidden) / len(hidden) if pooling == "mean" else model.pooled(hidden[0])
         torch.testing.assert_close(together[i], expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "first"])
+@pytest.mark.parametrize("name", SMALL)
+def test_of_pairs_it_says_also_how_both_texts_differ(name: str, pooling: str) -> None:
+    store, model = stored(labelled()), body(name)
+    texts = collate_texts(store, range(9))
+    assert texts.type_ids is not None
+    found = text_vectors(model, texts, pooling, pairs=True)
+    assert found.shape[1] == vector_width(model, pairs=True)
+    whole, product, difference = found.split(model.d_model, dim=1)
+    torch.testing.assert_close(whole, text_vectors(model, texts, pooling))
+    seconds = 0
+    for i in range(9):
+        ids, types = torch.from_numpy(store.ids(i))[None], torch.from_numpy(store.types(i))
+        hidden: Tensor = model(ids, type_ids=types[None]).hidden[0]
+        u = hidden[types == 0].mean(0)
+        v = hidden[types == 1].mean(0) if types.any() else torch.zeros_like(u)
+        seconds += int(types.any())
+        torch.testing.assert_close(product[i], u * v, atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(difference[i], (u - v).abs(), atol=1e-6, rtol=1e-4)
+    assert 0 < seconds < 9
+    alone = text_vectors(model, collate_texts(store, [1]), pooling, pairs=True)  # a batch without a second text
+    torch.testing.assert_close(alone[0], found[1], atol=1e-6, rtol=1e-4)
 
 
 def test_what_nothing_reaches_is_frozen_and_nothing_else() -> None:

@@ -3,9 +3,10 @@
     one label       log softmax over the labels, taken at the right one            Devlin et al. 2019, section 4.1
     several         a sigmoid a label, each a yes or no of its own, summed         targets (B, L) of 0 and 1
 
-The vector is the mean over the tokens' or what stands for the first one's (`objectives.texts`); a second text stands
-in the same row. With balanced weights a text counts n / (labels x n of its label): rare labels more, 1 on average.
-With label smoothing (Szegedy et al. 2016, section 7) the target is a distribution, as for `seq2seq`.
+The vector is the mean over the tokens' or what stands for the first one's; of two texts, which stand in one row, also
+how they differ (`objectives.texts`). With balanced weights a text counts n / (labels x n of its label): rare labels
+more, 1 on average. With label smoothing (Szegedy et al. 2016, section 7) the target is a distribution, as for
+`seq2seq`.
 
 N-grams of characters may vote beside the model (`objectives.ngrams`). Each learns by itself, the loss being the mean of
 both losses, and what is said is a weighted mean of both scores, a product of experts (Hinton 2002): trained on their
@@ -32,7 +33,15 @@ from malgil.errors import DataError
 from malgil.models.base import Encoder, Model, State
 from malgil.objectives.base import Assembled, Batches, BatchPlan, Objective
 from malgil.objectives.ngrams import NGramVotes, n_gram_table, n_grams
-from malgil.objectives.texts import RecordBatches, TextHead, Texts, collate_texts, freeze_unread, text_vectors
+from malgil.objectives.texts import (
+    RecordBatches,
+    TextHead,
+    Texts,
+    collate_texts,
+    freeze_unread,
+    text_vectors,
+    vector_width,
+)
 
 #: the names of the head and of the n-grams' votes among the parts
 HEAD, VOTES = "labels", "n_grams"
@@ -93,7 +102,7 @@ class Classification(Objective[LabelBatch]):
     Args:
         labels: their names, in the order of their numbers.
         several: whether a text may have several of them, or none.
-        pooling: see `objectives.texts.text_vectors`.
+        pooling, pairs: see `objectives.texts.text_vectors`.
         dropout: on the vectors that the head reads.
         smoothing: probability that is shared among all labels; of several, between yes and no.
         balanced: whether rare labels count more.
@@ -110,6 +119,7 @@ class Classification(Objective[LabelBatch]):
         *,
         several: bool = False,
         pooling: str = "mean",
+        pairs: bool = False,
         dropout: float = 0.0,
         smoothing: float = 0.0,
         balanced: bool = False,
@@ -120,11 +130,14 @@ class Classification(Objective[LabelBatch]):
         self.longest, self.n_votes = (longest, n_votes) if n_votes else (0, 0)
         self.share = share
         self._primed: tuple[Int64s, Floats] | None = None
-        self.labels, self.several, self.pooling = tuple(labels), several, pooling
+        self.vectors = partial(text_vectors, pooling=pooling, pairs=pairs)
+        self.labels, self.several, self.pairs = tuple(labels), several, pairs
         self.dropout, self.smoothing, self.balanced = dropout, smoothing, balanced
 
     def parts(self, body: Model) -> dict[str, nn.Module]:
-        parts: dict[str, nn.Module] = {HEAD: TextHead(body.d_model, len(self.labels), self.dropout)}
+        parts: dict[str, nn.Module] = {
+            HEAD: TextHead(vector_width(body, pairs=self.pairs), len(self.labels), self.dropout)
+        }
         if self.n_votes:
             # with two labels each n-gram votes for one as much as against the other
             start = 1.0 if self.several else 1 - 1 / len(self.labels)
@@ -140,7 +153,7 @@ class Classification(Objective[LabelBatch]):
             votes.fill(*self._primed)
 
     def begin(self, body: Model) -> None:
-        freeze_unread(body, partial(text_vectors, pooling=self.pooling))
+        freeze_unread(body, self.vectors)
 
     def training_batches(self, store: LabelStore[Labelled], body: Model, length: int, plan: BatchPlan) -> Batches:
         """Batches of whole records; `length` cuts nothing, the store did.
@@ -190,7 +203,7 @@ class Classification(Objective[LabelBatch]):
         return said if votes is None else torch.lerp(said, votes, self.share)
 
     def _said(self, model: Assembled, texts: Texts) -> Tensor:
-        logits: Tensor = model.parts[HEAD](text_vectors(model.body, texts, self.pooling))
+        logits: Tensor = model.parts[HEAD](self.vectors(model.body, texts))
         return logits.float()
 
     def _votes(self, model: Assembled, texts: Texts) -> Tensor | None:

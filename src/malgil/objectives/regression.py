@@ -1,4 +1,5 @@
-"""Regression: (y - f(text))^2 on standardised scores, f a linear layer on one vector of a text or of two in a row.
+"""Regression: (y - f(text))^2 on standardised scores, f a linear layer on one vector of a text, and of two also on how
+they differ.
 
 Scores are (score - mean) / spread of the training part, so that a head that says 0 says the mean, and a rate of
 learning fits any unit. Mean and spread are settings of the run, and predictions are in the units of the data.
@@ -21,7 +22,15 @@ from malgil.data.label_records import Scored
 from malgil.data.label_store import LabelStore
 from malgil.models.base import Encoder, Model, State
 from malgil.objectives.base import Assembled, Batches, BatchPlan, Objective
-from malgil.objectives.texts import RecordBatches, TextHead, Texts, collate_texts, freeze_unread, text_vectors
+from malgil.objectives.texts import (
+    RecordBatches,
+    TextHead,
+    Texts,
+    collate_texts,
+    freeze_unread,
+    text_vectors,
+    vector_width,
+)
 
 #: the name of the head among the parts
 HEAD = "score"
@@ -55,21 +64,25 @@ class Regression(Objective[ScoreBatch]):
 
     Args:
         mean, spread: of the scores in training.
-        pooling: see `objectives.texts.text_vectors`.
+        pooling, pairs: see `objectives.texts.text_vectors`.
         dropout: on the vectors that the head reads.
     """
 
     requires = Encoder
     terms: ClassVar[dict[str, float]] = {"squared_error": 1.0}
 
-    def __init__(self, mean: float, spread: float, *, pooling: str = "mean", dropout: float = 0.0) -> None:
-        self.mean, self.spread, self.pooling, self.dropout = mean, spread, pooling, dropout
+    def __init__(
+        self, mean: float, spread: float, *, pooling: str = "mean", pairs: bool = False, dropout: float = 0.0
+    ) -> None:
+        self.mean, self.spread, self.dropout = mean, spread, dropout
+        self.vectors = partial(text_vectors, pooling=pooling, pairs=pairs)
+        self.pairs = pairs
 
     def parts(self, body: Model) -> dict[str, nn.Module]:
-        return {HEAD: TextHead(body.d_model, 1, self.dropout)}
+        return {HEAD: TextHead(vector_width(body, pairs=self.pairs), 1, self.dropout)}
 
     def begin(self, body: Model) -> None:
-        freeze_unread(body, partial(text_vectors, pooling=self.pooling))
+        freeze_unread(body, self.vectors)
 
     def training_batches(self, store: LabelStore[Scored], body: Model, length: int, plan: BatchPlan) -> Batches:
         """Batches of whole records; `length` cuts nothing, the store did."""
@@ -89,7 +102,7 @@ class Regression(Objective[ScoreBatch]):
 
     def standard_scores(self, model: Assembled, texts: Texts) -> Tensor:
         """(B,) in fp32: standardised scores of texts."""
-        scores: Tensor = model.parts[HEAD](text_vectors(model.body, texts, self.pooling))
+        scores: Tensor = model.parts[HEAD](self.vectors(model.body, texts))
         return scores.squeeze(1).float()
 
     def scores(self, model: Assembled, texts: Texts) -> Tensor:

@@ -4,6 +4,9 @@ tokens       <|> 말 길 이 좋 다 <|>         type_ids   0 0 0 0 0 0 0
              <|> 비 가 온 다 <|> .                      0 0 0 0 0 0 0
 token_mask     1  1  1  1  1  1  1          vectors    a row each: the mean over its tokens, or its first token's
                1  1  1  1  1  1  0
+
+A second text stands in the same row (its type_ids are 1); what is learnt of pairs reads three vectors of a row, its own
+and how those of both texts differ.
 """
 
 from __future__ import annotations
@@ -77,8 +80,8 @@ def token_vectors(body: Model, texts: Texts) -> Tensor:
     return output.hidden
 
 
-def text_vectors(body: Model, texts: Texts, pooling: str) -> Tensor:
-    """(B, D): a vector for each row.
+def text_vectors(body: Model, texts: Texts, pooling: str, *, pairs: bool = False) -> Tensor:
+    """(B, D): a vector for each row; of pairs (B, 3 D), see `compared`.
 
     Args:
         pooling: `mean` over the real tokens, or `first`: what the family makes of the first token's vector.
@@ -86,8 +89,28 @@ def text_vectors(body: Model, texts: Texts, pooling: str) -> Tensor:
     hidden = token_vectors(body, texts)
     if pooling == "first":
         assert isinstance(body, Encoder)
-        return body.pooled(first_pool(hidden))
-    return mean_pool(hidden, texts.token_mask)
+        whole = body.pooled(first_pool(hidden))
+    else:
+        whole = mean_pool(hidden, texts.token_mask)
+    return torch.cat([whole, compared(hidden, texts)], dim=-1) if pairs else whole
+
+
+def compared(hidden: Tensor, texts: Texts) -> Tensor:
+    """(B, 2 D): u * v and |u - v| of the means u and v over the tokens of a row's two texts (Conneau et al. 2017,
+    figure 1). In one vector of both texts a small encoder hardly finds how they differ.
+
+    Args:
+        hidden: (B, T, D); a row without a second text has zeros for v.
+    """
+    second = torch.zeros_like(texts.tokens, dtype=torch.bool) if texts.type_ids is None else texts.type_ids == 1
+    real = torch.ones_like(second) if texts.token_mask is None else texts.token_mask
+    u, v = mean_pool(hidden, real & ~second), mean_pool(hidden, real & second)
+    return torch.cat([u * v, (u - v).abs()], dim=-1)
+
+
+def vector_width(body: Model, *, pairs: bool) -> int:
+    """Of `text_vectors`."""
+    return 3 * body.d_model if pairs else body.d_model
 
 
 class TextHead(nn.Module):

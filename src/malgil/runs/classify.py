@@ -76,6 +76,7 @@ class ClassifyTask(LabelTask):
             chosen.labels,
             several=chosen.several_labels,
             pooling=chosen.pooling,
+            pairs=chosen.pairs,
             dropout=settings.model.dropout,
             smoothing=chosen.label_smoothing,
             balanced=chosen.class_weights == "balanced",

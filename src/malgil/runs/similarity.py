@@ -47,7 +47,7 @@ class SimilarityTask(LabelTask):
     def objective(self, settings: Settings, tokenizers: Tokenizers) -> Regression:
         chosen = settings.objective
         mean, spread_ = chosen.score_mean or 0.0, chosen.score_spread or 1.0
-        return Regression(mean, spread_, pooling=chosen.pooling, dropout=settings.model.dropout)
+        return Regression(mean, spread_, pooling=chosen.pooling, pairs=chosen.pairs, dropout=settings.model.dropout)
 
     def evaluator(
         self, settings: Settings, tokenizers: Tokenizers, store: LabelStore[Scored], device: torch.device
