@@ -43,10 +43,9 @@ def run_comparison(
         folder = ComparisonFolder(out) if out is not None else newest_comparison()
         request = resumed(Request.of(folder.read_plan()["request"]), asked)
     else:
-        folder, request = new_comparison(out), Request(**asked)
+        request, folder = Request(**asked), new_comparison(out)
     with ExitStack() as stack:
-        if out is None:
-            stack.callback(folder.remove_empty)
+        stack.callback(folder.remove_empty)
         stack.callback(display.stop)
         plan = None if resume else make_plan(request, folder, display.say, display.tokenising)
         folder.path.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,11 @@ class ComparisonFolder:
 
     Args:
         path: the folder; it need not exist yet.
+        made: it and others around it, where they were made for it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, made: Sequence[Path] = ()) -> None:
+        self.path, self.made = path, made
         self.plan = path / PLAN
         self.tokenizer = path / "tokenizer.json"
         self.source_tokenizer = path / "source_tokenizer.json"
@@ -41,9 +43,10 @@ class ComparisonFolder:
         self.jobs = path / "jobs"
 
     def remove_empty(self) -> None:
-        """Leave no folder where nothing was planned."""
+        """Leave no folder that was made for a comparison of which nothing was planned."""
         with contextlib.suppress(OSError):
-            self.path.rmdir()
+            for path in self.made:
+                path.rmdir()
 
     def read_plan(self) -> Tree:
         """What was planned.
@@ -94,12 +97,13 @@ def new_comparison(out: Path | None) -> ComparisonFolder:
             fix = "name another folder with --out, or go on with that comparison by --resume"
             raise InputError(f"{out} exists already", fix=fix)
         return folder
+    around = () if RUNS.exists() else (RUNS,)
     for number in itertools.count(1):
         path = RUNS / f"compare-{date.today():%Y%m%d}-{number}"
         with contextlib.suppress(FileExistsError), storage_errors(path):
             path.mkdir(parents=True)
             break
-    return ComparisonFolder(path)
+    return ComparisonFolder(path, (path, *around))
 
 
 def newest_comparison(root: Path = RUNS) -> ComparisonFolder:
