@@ -19,10 +19,10 @@ from malgil.objectives.base import BatchPlan
 from malgil.objectives.texts import (
     RecordBatches,
     Texts,
+    TextVectors,
     collate_texts,
     freeze_unread,
     text_vectors,
-    vector_width,
 )
 
 
@@ -76,8 +76,9 @@ def test_of_pairs_it_says_also_how_both_texts_differ(name: str, pooling: str) ->
     store, model = stored(labelled()), body(name)
     texts = collate_texts(store, range(9))
     assert texts.type_ids is not None
-    found = text_vectors(model, texts, pooling, pairs=True)
-    assert found.shape[1] == vector_width(model, pairs=True)
+    vectors = TextVectors(pooling, pairs=True)
+    found = vectors(model, texts)
+    assert found.shape[1] == vectors.width(model)
     whole, product, difference = found.split(model.d_model, dim=1)
     torch.testing.assert_close(whole, text_vectors(model, texts, pooling))
     seconds = 0
@@ -90,7 +91,7 @@ def test_of_pairs_it_says_also_how_both_texts_differ(name: str, pooling: str) ->
         torch.testing.assert_close(product[i], u * v, atol=1e-6, rtol=1e-4)
         torch.testing.assert_close(difference[i], (u - v).abs(), atol=1e-6, rtol=1e-4)
     assert 0 < seconds < 9
-    alone = text_vectors(model, collate_texts(store, [1]), pooling, pairs=True)  # a batch without a second text
+    alone = vectors(model, collate_texts(store, [1]))  # a batch without a second text
     torch.testing.assert_close(alone[0], found[1], atol=1e-6, rtol=1e-4)
 
 

@@ -33,15 +33,7 @@ from malgil.errors import DataError
 from malgil.models.base import Encoder, Model, State
 from malgil.objectives.base import Assembled, Batches, BatchPlan, Objective
 from malgil.objectives.ngrams import NGramVotes, n_gram_table, n_grams
-from malgil.objectives.texts import (
-    RecordBatches,
-    TextHead,
-    Texts,
-    collate_texts,
-    freeze_unread,
-    text_vectors,
-    vector_width,
-)
+from malgil.objectives.texts import RecordBatches, TextHead, Texts, TextVectors, collate_texts, freeze_unread
 
 #: the names of the head and of the n-grams' votes among the parts
 HEAD, VOTES = "labels", "n_grams"
@@ -102,7 +94,7 @@ class Classification(Objective[LabelBatch]):
     Args:
         labels: their names, in the order of their numbers.
         several: whether a text may have several of them, or none.
-        pooling, pairs: see `objectives.texts.text_vectors`.
+        pooling, pairs: see `objectives.texts.TextVectors`.
         dropout: on the vectors that the head reads.
         smoothing: probability that is shared among all labels; of several, between yes and no.
         balanced: whether rare labels count more.
@@ -130,14 +122,11 @@ class Classification(Objective[LabelBatch]):
         self.longest, self.n_votes = (longest, n_votes) if n_votes else (0, 0)
         self.share = share
         self._primed: tuple[Int64s, Floats] | None = None
-        self.vectors = partial(text_vectors, pooling=pooling, pairs=pairs)
-        self.labels, self.several, self.pairs = tuple(labels), several, pairs
+        self.labels, self.several, self.vectors = tuple(labels), several, TextVectors(pooling, pairs)
         self.dropout, self.smoothing, self.balanced = dropout, smoothing, balanced
 
     def parts(self, body: Model) -> dict[str, nn.Module]:
-        parts: dict[str, nn.Module] = {
-            HEAD: TextHead(vector_width(body, pairs=self.pairs), len(self.labels), self.dropout)
-        }
+        parts: dict[str, nn.Module] = {HEAD: TextHead(self.vectors.width(body), len(self.labels), self.dropout)}
         if self.n_votes:
             # with two labels each n-gram votes for one as much as against the other
             start = 1.0 if self.several else 1 - 1 / len(self.labels)

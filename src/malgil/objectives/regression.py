@@ -22,15 +22,7 @@ from malgil.data.label_records import Scored
 from malgil.data.label_store import LabelStore
 from malgil.models.base import Encoder, Model, State
 from malgil.objectives.base import Assembled, Batches, BatchPlan, Objective
-from malgil.objectives.texts import (
-    RecordBatches,
-    TextHead,
-    Texts,
-    collate_texts,
-    freeze_unread,
-    text_vectors,
-    vector_width,
-)
+from malgil.objectives.texts import RecordBatches, TextHead, Texts, TextVectors, collate_texts, freeze_unread
 
 #: the name of the head among the parts
 HEAD = "score"
@@ -64,7 +56,7 @@ class Regression(Objective[ScoreBatch]):
 
     Args:
         mean, spread: of the scores in training.
-        pooling, pairs: see `objectives.texts.text_vectors`.
+        pooling, pairs: see `objectives.texts.TextVectors`.
         dropout: on the vectors that the head reads.
     """
 
@@ -75,11 +67,10 @@ class Regression(Objective[ScoreBatch]):
         self, mean: float, spread: float, *, pooling: str = "mean", pairs: bool = False, dropout: float = 0.0
     ) -> None:
         self.mean, self.spread, self.dropout = mean, spread, dropout
-        self.vectors = partial(text_vectors, pooling=pooling, pairs=pairs)
-        self.pairs = pairs
+        self.vectors = TextVectors(pooling, pairs)
 
     def parts(self, body: Model) -> dict[str, nn.Module]:
-        return {HEAD: TextHead(vector_width(body, pairs=self.pairs), 1, self.dropout)}
+        return {HEAD: TextHead(self.vectors.width(body), 1, self.dropout)}
 
     def begin(self, body: Model) -> None:
         freeze_unread(body, self.vectors)

@@ -80,19 +80,41 @@ def token_vectors(body: Model, texts: Texts) -> Tensor:
     return output.hidden
 
 
-def text_vectors(body: Model, texts: Texts, pooling: str, *, pairs: bool = False) -> Tensor:
-    """(B, D): a vector for each row; of pairs (B, 3 D), see `compared`.
+def text_vectors(body: Model, texts: Texts, pooling: str) -> Tensor:
+    """(B, D): a vector for each row.
 
     Args:
         pooling: `mean` over the real tokens, or `first`: what the family makes of the first token's vector.
     """
-    hidden = token_vectors(body, texts)
+    return _pooled(body, token_vectors(body, texts), texts, pooling)
+
+
+@dataclass(frozen=True)
+class TextVectors:
+    """What a head reads of each row: (B, D), its vector; with `pairs` (B, 3 D), see `compared`.
+
+    Args:
+        pooling: see `text_vectors`.
+    """
+
+    pooling: str
+    pairs: bool
+
+    def __call__(self, body: Model, texts: Texts) -> Tensor:
+        hidden = token_vectors(body, texts)
+        whole = _pooled(body, hidden, texts, self.pooling)
+        return torch.cat([whole, compared(hidden, texts)], dim=-1) if self.pairs else whole
+
+    def width(self, body: Model) -> int:
+        """D or 3 D."""
+        return 3 * body.d_model if self.pairs else body.d_model
+
+
+def _pooled(body: Model, hidden: Tensor, texts: Texts, pooling: str) -> Tensor:
     if pooling == "first":
         assert isinstance(body, Encoder)
-        whole = body.pooled(first_pool(hidden))
-    else:
-        whole = mean_pool(hidden, texts.token_mask)
-    return torch.cat([whole, compared(hidden, texts)], dim=-1) if pairs else whole
+        return body.pooled(first_pool(hidden))
+    return mean_pool(hidden, texts.token_mask)
 
 
 def compared(hidden: Tensor, texts: Texts) -> Tensor:
@@ -106,11 +128,6 @@ def compared(hidden: Tensor, texts: Texts) -> Tensor:
     real = torch.ones_like(second) if texts.token_mask is None else texts.token_mask
     u, v = mean_pool(hidden, real & ~second), mean_pool(hidden, real & second)
     return torch.cat([u * v, (u - v).abs()], dim=-1)
-
-
-def vector_width(body: Model, *, pairs: bool) -> int:
-    """Of `text_vectors`."""
-    return 3 * body.d_model if pairs else body.d_model
 
 
 class TextHead(nn.Module):

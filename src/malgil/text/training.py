@@ -146,7 +146,7 @@ def _wordpiece(source: _Source, settings: TokenizerSettings) -> Tokenizer:
         show_progress=False,
     )
     trained = tokenizers.Tokenizer(models.WordPiece(unk_token=UNKNOWN, max_input_chars_per_word=_LONGEST_WORD))
-    trained.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trained.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # which gives the words of `_replay` back
     trained.train_from_iterator(_replay(words, counts), trainer)
     return _assemble(settings, trained.model, _words(), word_decoder(), UNKNOWN)
 
